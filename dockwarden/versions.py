@@ -28,7 +28,8 @@ _IS_HASH = re.compile(r"(?:g|sha\.?|(?=.*\d)(?=.*[a-f]))[0-9a-f]{7,40}", re.ASCI
 _IS_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])(?:\.\d+)*", re.ASCII)
 _IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:20[1-3]\d)(?!\d)", re.ASCII)  # or month first: nothing tells
 # Of Jitsi's builds, which leaps as dates do; lower ones are years, and systems as in stable-2204 or stable-1809.
-_IS_COUNT = re.compile(r"stable-(?:[4-9]\d{3}|\d{5})(?:-|$)", re.ASCII)
+# And of llama.cpp's, as server-cuda-b6700.
+_IS_COUNT = re.compile(r"(?:stable-(?:[4-9]\d{3}|\d{5})|(?:[a-z]+-)+b\d{4,5})(?:-|$)", re.ASCII)
 _SHORT = re.compile(r"\d{6}(?![\dA-Za-z])", re.ASCII)
 _SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
 _BUILD = re.compile(
@@ -40,7 +41,7 @@ _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
-    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?|[A-Za-z]+\d+\.\d+-)"
+    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.)|b(?=\d{4,5}(?:-|$)))*?|[A-Za-z]+\d+\.\d+-)"
     r"[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
@@ -70,6 +71,7 @@ _REWRITTEN: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(?<=^20\d\d\.)q(?=[1-4]\.)", re.IGNORECASE | re.ASCII), ""),  # 2024.q4.1
     (re.compile(r"(?<=\d[-+])security-(?=\d\d(?!\d))", re.ASCII), "patch"),  # 12.0.0-security-01
     (_JAVA_UPDATE, _numbers_of_update),
+    (re.compile(r"(?<=\d)\.v[0-9a-f_]{12,}(?=-|$)", re.ASCII), ""),  # 3341.v0766d82b_dec0-1 of Jenkins' agents
 )
 """What is written in another way than as a number, and the number."""
 

@@ -126,7 +126,10 @@ def _above(own: Version, book: Book, look: Look) -> Version | None:
         if other.rank < own.rank or (other.rank == own.rank and not own.is_early):
             break
         is_longer = own.begins(other) and len(other.numbers) > len(own.numbers)
-        if is_longer and other.build[: len(own.build)] == own.build:  # 25_36 is no name of a line with 25.0.1_8
+        is_line = (
+            other.build[: len(own.build)] == own.build
+        )  # unlike 25_36 beside 25.0.1_8; 8.3-v5 is one beside 8.3.10-v4
+        if is_longer and (is_line or own.scheme.build == "v"):
             return other if look.is_ours(other.tag) else None
         is_early_too = bool(early_line) and other.numbers[: len(early_line)] == early_line
         if is_early_too or other.numbers in book.lines[own.scheme] or not counts(other):
@@ -189,7 +192,7 @@ def _without_leap(own: Version, book: Book, look: Look) -> Callable[[Version], b
     leaps = (after for before, after in steps if after - before > max(_LEAP, before // 100))  # counts leave gaps
     first = next(leaps, inf)
     every = _with_plain(own.scheme, book) if first < inf else []
-    beyond = [v for v in every if v.numbers[0] >= first and v.numbers[1:]]
+    beyond = [v for v in every if v.numbers[0] >= first and (v.numbers[1:] or v.build)]
     if _latest_of(beyond, [v for v in every if v.numbers[0] < first], book, look):
         first = inf
     return lambda other: other.numbers[0] < first

@@ -84,7 +84,8 @@ def _with_hashes(releases: _Releases) -> _Releases:
     for scheme, versions in releases.items():
         of_hashes = scheme._replace(build="hash")
         for one in versions:
-            is_one = scheme.build == "number" and of_hashes in releases and _MIN_HASH <= one.build[-1] not in _DAYS
+            is_one = scheme.build == "number" and of_hashes in releases and one.build[-1] >= _MIN_HASH
+            is_one = is_one and int(str(one.build[-1])[:8]) not in _DAYS
             told = one._replace(scheme=of_hashes, build=()) if is_one else one
             found[told.scheme].append(told)
     return found

@@ -523,9 +523,28 @@ WORLDS = """
 # eclipse-temurin, whose first release of a line is not the line
   latest 25 25-jdk 25.0.1_8-jdk | 25_36-jdk | 25.0.1_8-jre 25-jre | 25_36-jre | 21.0.9_10-jre 21-jre
 > 25_36-jre:25.0.1_8-jre 25_36-jdk:25.0.1_8-jdk 25-jre:= 21-jre:25-jre
+# thecodingmachine/php, whose own versions follow those of PHP
+  8.3-v4-apache 8.3.10-v4-apache | 8.2-v4-apache | 8.3-v5-apache | 8.2-v5-apache
+> 8.3-v5-apache:? 8.3-v4-apache:=
+# bitnami, whose builds begin anew
+  4.0.1-debian-12-r0 | 4.0-debian-12-r5 | 3.9.1-debian-12-r4
+> 4.0-debian-12-r5:4.0.1-debian-12-r0 3.9.1-debian-12-r4:4.0.1-debian-12-r0
+# jenkins/inbound-agent, in whose versions a commit stands, and which leap
+  latest 3341.v0766d82b_dec0-1 3341.v0766d82b_dec0-1-jdk21 latest-jdk21 | 3327.v868139a_d00e0-8
+  3327.v868139a_d00e0-8-jdk21 | 3327.v868139a_d00e0-7 | 3206.vb_15dcf73f6a_9-1 | 3341.v0766d82b_dec0-1-alpine alpine |
+  3327.v868139a_d00e0-8-alpine | 4.13.3-1
+> 3327.v868139a_d00e0-7:3341.v0766d82b_dec0-1 3206.vb_15dcf73f6a_9-1:3341.v0766d82b_dec0-1 latest:= alpine:=
+> 3327.v868139a_d00e0-8-alpine:3341.v0766d82b_dec0-1-alpine 3327.v868139a_d00e0-8-jdk21:3341.v0766d82b_dec0-1-jdk21
+> 4.13.3-1:3341.v0766d82b_dec0-1
+# llama.cpp
+  server server-b6700 | server-b6699 | server-cuda server-cuda-b6700 | server-cuda-b6600 | light-b6701 | full-b99 | full
+> server-b6699:server-b6700 server-cuda-b6600:server-cuda-b6700 server:= server-cuda:= full:?
 # searxng, of whose hashes one has no letter
   latest 2025.10.3-abc1234f2 | 2025.10.2-123456789 | 2025.9.30-fedcba987 | 2025.9.1-20250901
 > 2025.10.2-123456789:2025.10.3-abc1234f2 2025.9.30-fedcba987:2025.10.3-abc1234f2 2025.9.1-20250901:=
+# times beside hashes
+  latest 1.4.0-20251002120000 | 1.4.0-20251001120000 | 1.4.0-abc1234 | 1.3.0-12abc34
+> 1.4.0-20251001120000:1.4.0-20251002120000 1.3.0-12abc34:1.4.0-abc1234
 # the same, where the last has none
   latest 1.4.1-1234567 | 1.4.0-abc1234 | 1.3.0-12abc34
 > 1.3.0-12abc34:1.4.1-1234567 latest:=
