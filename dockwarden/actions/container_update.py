@@ -230,7 +230,8 @@ class ContainerUpdate(ContainerVerb):
         new = (each.find_new() for each in (change.first, *change.joined) if each.new)
         stays = ", ".join(each.name for each in new if each)
         kept = f"; what new ones wrote stays in {stays}" if stays else ""
-        return Applied("restored", f"it runs {reference.short_id(change.first.image_id)} again{kept}")
+        is_of = "runs" if done.recipe.parameters["was_running"] else "is of"
+        return Applied("restored", f"it {is_of} {reference.short_id(change.first.image_id)} again{kept}")
 
 
 def _restart_who_asks(tools: Tools, step: Step, owner: Container, made: set[str]) -> str:

@@ -215,7 +215,7 @@ def _undo(options: argparse.Namespace) -> int:
             if options.output in ("table", "wide"):
                 tell(outcome)
     emit(options.output, undone, "id")
-    if any(row["outcome"] == "applied" and row["action"] != "update" for row in undone):  # which is barred
+    if any(row["outcome"] == "applied" and row["action"] not in ("update", "pull") for row in undone):  # are barred
         print(_AGAIN.format(span(settings.minimum_stay)), file=sys.stderr)
     return OK if all(row["outcome"] == "applied" for row in undone) else FAILED
 

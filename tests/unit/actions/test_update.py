@@ -157,6 +157,7 @@ def test_one_that_did_not_run_is_made_anew_and_not_started(tmp_path: Path) -> No
     assert bench.run().reason == "updated"
     web = bench.names()["web"]
     assert (web.image_id, web.running) == (image_id("new"), False)
+    assert undo(bench).detail.startswith("it is of ")
 
 
 @pytest.mark.parametrize(
