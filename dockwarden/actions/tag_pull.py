@@ -29,6 +29,11 @@ class TagPull(ImageVerb):
         refuse_change(unless=source not in found.digests)
         refuse_barred(tools, step, source)
 
+    def foresee(self, tools: Tools, step: Step) -> str:
+        found = self.find(tools.engine, step.ref.key)
+        self.check(tools, step, found, found)
+        return f"from {reference.short_id(found.id)} to {_source(tools, step)}"
+
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         source = _source(tools, step)
         is_here = tools.image(source) is not None
