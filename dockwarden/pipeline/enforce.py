@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import chain
+from typing import assert_never
 
 import structlog
 
@@ -214,9 +215,17 @@ class Enforcer:
         return ref in own or not own.isdisjoint(users)
 
     def _size(self, ref: Ref) -> int:
-        usage = self.collector.known_usage
-        told = {Kind.CONTAINER: usage.containers, Kind.VOLUME: usage.volumes} if usage else {}
-        return told.get(ref.kind, {}).get(ref.key, 0)
+        if (usage := self.collector.known_usage) is None:
+            return 0
+        match ref.kind:
+            case Kind.CONTAINER:
+                return usage.containers.get(ref.key, 0)
+            case Kind.VOLUME:
+                return usage.volumes.get(ref.key, 0)
+            case Kind.IMAGE | Kind.TAG | Kind.NETWORK | Kind.SERVICE | Kind.HOST:
+                return 0
+            case _:
+                assert_never(ref.kind)
 
     def _users(self, refs: Sequence[Ref]) -> tuple[str, ...]:
         inventory = self.inventory
