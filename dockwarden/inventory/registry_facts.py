@@ -40,6 +40,10 @@ class _Local(NamedTuple):
     digests: tuple[str, ...]
     store: ImageStore
 
+    @property
+    def name(self) -> str:
+        return self.tag.rpartition(":")[2]
+
 
 def needed(ref: Ref, fact: str, view: View) -> Ask | None:
     """The question whose answer the fact waits for; None where no question helps, as of an object that is gone."""
@@ -225,18 +229,17 @@ def _fits_config(config: str, local: _Local, view: View) -> bool:
     return bool(_fitting(_reply(view, "config", f"{local.repository}@{config}", may_lack=True).entries, local))
 
 
-def _drift_seconds(tag: str, view: View) -> float:
-    if _state(_local(tag, view), view) != "drift":
+def _drift_seconds(local: _Local, view: View) -> float:
+    if _state(local, view) != "drift":
         return 0.0
-    digests, here = view.inventory.digests, _local(tag, view).image.digests
+    digests, tag = view.inventory.digests, local.tag
     there = digests.since(tag, "registry", _reply(view, "digest", tag).digest)
-    since = max(there or 0.0, digests.since(tag, "local", digests.pick(tag, here)) or 0.0)
+    since = max(there or 0.0, digests.since(tag, "local", digests.pick(tag, local.image.digests)) or 0.0)
     return max(0.0, view.now - since) if there is not None else 0.0
 
 
-def _look(tag: str, view: View, *, here: bool) -> Look:
+def _look(local: _Local, view: View, *, here: bool) -> Look:
     """How tags of the repository compare with this one, as it is at the registry and, if ``here``, on the engine."""
-    local = _local(tag, view)
 
     def digest(name: str) -> str:
         return _reply(view, "digest", f"{local.repository}:{name}", may_lack=True).digest
@@ -246,26 +249,18 @@ def _look(tag: str, view: View, *, here: bool) -> Look:
             return True
         there = digest(name)
         is_here = here and there in local.digests
-        return there != "" and (is_here or there == digest(tag.rpartition(":")[2]))
+        return there != "" and (is_here or there == digest(local.name))
 
     names = [other.rpartition(":")[2] for other in local.image.tags if other.rpartition(":")[0] == local.repository]
     hints, now = [*names, local.image.labels.get(VERSION_LABEL, "")], datetime.fromtimestamp(view.now, UTC)
     return Look(is_ours, digest, hints, (now.year % 100, now.month))
 
 
-def _newest(tag: str, view: View) -> str:
-    repository, _, name = tag.rpartition(":")
+def _newest(local: _Local, view: View) -> str:
     try:
-        return newest(name, _reply(view, "tags", repository).tags, _look(tag, view, here=True))
+        return newest(local.name, _reply(view, "tags", local.repository).tags, _look(local, view, here=True))
     except UnclearError as error:
         raise _UnknownError from error
-
-
-def _latest_is(tag: str, view: View) -> list[str]:
-    repository, _, name = tag.rpartition(":")
-    if not _reply(view, "digest", tag, may_lack=True).digest:
-        return []
-    return aliases(name, _reply(view, "tags", repository).tags, _look(tag, view, here=False))
 
 
 def _compute(fact: str, tag: str, view: View) -> FactValue:
@@ -275,18 +270,20 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
         case "registry.state":
             return _state(local, view)
         case "registry.drift_for":
-            return _drift_seconds(tag, view)
+            return _drift_seconds(local, view)
         case "registry.latest_is" if built_here:
             return []
         case _ if built_here:
             return ""
         case "registry.newest_version":
-            return _newest(tag, view)
+            return _newest(local, view)
         case "registry.newest_version_digest":
-            name = _newest(tag, view)
+            name = _newest(local, view)
             return _reply(view, "digest", f"{local.repository}:{name}").digest if name else ""
+        case "registry.latest_is" if not _reply(view, "digest", tag, may_lack=True).digest:
+            return []
         case "registry.latest_is":
-            return _latest_is(tag, view)
+            return aliases(local.name, _reply(view, "tags", local.repository).tags, _look(local, view, here=False))
         case _:
             return _reply(view, "digest", tag).digest
 
