@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dockwarden.errors import AnswerError, EngineError, EngineUnavailableError
-from dockwarden.inventory import facts, registry_facts
+from dockwarden.inventory import facts
 from dockwarden.inventory.bases import Bases, relatives
 from dockwarden.inventory.collect import Collector
 from dockwarden.inventory.digests import of_repository
@@ -27,12 +27,17 @@ from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply
 from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
-_BASE_FACTS = frozenset(f"image.{n}" for n in ("base", "base_known", "bases", "base_digest", "children", "is_base"))
+_Source = str | tuple[str, str]
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
 _MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
 _AT_ONCE = 4
 _WIDEST_SECONDS = 3600.0
-_SIZE_FACTS = frozenset({"image.unique_size", *(f"host.{name}" for name in BREAKDOWN)})
+# By fact, what of all images it takes.
+_OF_ALL_IMAGES: dict[str, _Source] = {
+    **{f"image.{name}": "bases" for name in ("base", "base_known", "bases", "base_digest", "children", "is_base")},
+    **{f"host.{name}": "sizes" for name in BREAKDOWN},
+    "image.unique_size": "sizes",
+}
 
 
 class Pace(NamedTuple):
@@ -59,17 +64,15 @@ class Gathering(View):
         depth: the highest cost class that it may gather.
         pace: how it asks registries.
         pending: questions whose answers it waits for.
-        wanted: what objects wait for, of all images: ``sizes``, ``bases``.
-        tried: what a sweep asks for once: ``bases``, ``disk``, ``usage``.
-        measuring: by fact and object, whether it waits to be measured.
+        wanted: what objects wait for: ``sizes`` and ``bases`` of all images, or a fact and the object to be measured.
+        tried: what a sweep asks for once: these, ``disk``, ``usage``.
     """
 
     depth: int = 0
     pace: Pace = AT_ONCE
     pending: dict[Ask, "Future[Reply]"] = field(default_factory=dict)
-    wanted: set[str] = field(default_factory=set)
-    tried: set[str] = field(default_factory=set)
-    measuring: dict[tuple[str, str], bool] = field(default_factory=dict)
+    wanted: dict[_Source, None] = field(default_factory=dict)
+    tried: set[_Source] = field(default_factory=set)
     began: float = 0.0
     began_at: float = 0.0
 
@@ -120,18 +123,14 @@ class Gatherer:
         """Get a fact, and those of ``needs`` no dearer. Raises LaterError: an answer, or what is dear, comes first."""
         vocabulary = facts.VOCABULARY[ref.kind]
         cost = vocabulary[missing].cost
+        source = (missing, ref.key) if missing in _MEASURED else _OF_ALL_IMAGES.get(missing)
         if cost >= REGISTRY:
             self._ask(gathering, ref, missing)
-        elif missing in _SIZE_FACTS and gathering.unique is None:
-            gathering.wanted.add("sizes")
-            raise LaterError
-        elif missing in _BASE_FACTS and "bases" not in gathering.tried:
-            gathering.wanted.add("bases")
-            raise LaterError
-        elif missing in _MEASURED and gathering.measuring.setdefault((missing, ref.key), True):
+        elif source and source not in gathering.tried:
+            gathering.wanted[source] = None
             raise LaterError
         elif missing in _MEASURED:
-            pass  # it was measured, and stays unknown where that failed
+            pass  # it stays unknown where that failed
         elif cost == USAGE:
             self._measure_usage(gathering)
             self._measure_disk(gathering)
@@ -145,26 +144,22 @@ class Gatherer:
 
     def catch_up(self, gathering: Gathering) -> Iterator[bool]:
         """Get what objects wait for, in steps; yields whether the step waits for somebody else's answer."""
-        if gathering.wanted:
-            yield from self.all_details(sizes="sizes" in gathering.wanted)
-        if "bases" in gathering.wanted:
+        wanted, gathering.wanted = gathering.wanted, {}
+        gathering.tried.update(wanted)
+        if "sizes" in wanted or "bases" in wanted:
+            yield from self.all_details(sizes="sizes" in wanted)
+        if "bases" in wanted:
             yield from self._all_bases(gathering)
-            gathering.tried.add("bases")
-        if "sizes" in gathering.wanted:
+        if "sizes" in wanted:
             gathering.unique = self.inventory.shares().alone()
-        gathering.wanted.clear()
-        yield from self._measure(gathering)
+        yield from self._measure(gathering, [source for source in wanted if not isinstance(source, str)])
         while not all(future.done() for future in gathering.pending.values()):
             yield True
         if gathering.pace.every_seconds:  # it takes long, and what is seen now has not been so since then
             gathering.now = gathering.began_at + time.monotonic() - gathering.began
 
-    def _measure(self, gathering: Gathering) -> Iterator[bool]:
+    def _measure(self, gathering: Gathering, due: Sequence[tuple[str, str]]) -> Iterator[bool]:
         """What takes the engine long for each object, a few of them at once."""
-        due = [pair for pair, waits in gathering.measuring.items() if waits]
-        gathering.measuring.update(dict.fromkeys(due, False))
-        if not due:
-            return
         answers: dict[tuple[str, str], Future[FactValue | None]] = {pair: Future() for pair in due}
         left = deque(answers.items())
         for _ in due[:_AT_ONCE]:  # daemons, so that no end waits for a hung engine
@@ -242,8 +237,17 @@ class Gatherer:
                 why[name] = self.why_not(gathering, ref, name)
 
     def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
-        """Why a registry's fact cannot be known; "" also of an object that a closer look showed to be gone."""
-        return registry_facts.reason(ref, fact, gathering)
+        """In one word, why a registry's fact is not known; "" if it is, also of an object that turned out to be gone."""
+        ask = self._question(gathering, ref, fact)
+        reply = gathering.replies.get(ask) if ask else None
+        return reply.reason if reply else ""
+
+    def _question(self, gathering: Gathering, ref: Ref, fact: str) -> Ask | None:
+        """The question whose answer the fact waits for; None where no question helps."""
+        gathering.question = None
+        if self.inventory.has(ref):
+            facts.fill(Facts(), (fact,), ref, gathering)
+        return gathering.question
 
     def host_says(self, program: Program, now: float) -> Answer:
         """What an expression over the host's facts gives, with its disk measured now."""
@@ -318,7 +322,7 @@ class Gatherer:
         if not self.is_due(gathering, ref):
             raise LaterError
         self._inspect_origin(ref)
-        while (ask := registry_facts.needed(ref, fact, gathering)) is not None and ask not in gathering.replies:
+        while (ask := self._question(gathering, ref, fact)) is not None and ask not in gathering.replies:
             if ask.what == "manifest":
                 self._inspect(ref)  # of an index, the entry of the image's platform counts
             if gathering.depth < REGISTRY:

@@ -45,36 +45,6 @@ class _Local(NamedTuple):
         return self.tag.rpartition(":")[2]
 
 
-def needed(ref: Ref, fact: str, view: View) -> Ask | None:
-    """The question whose answer the fact waits for; None where no question helps, as of an object that is gone."""
-    thing = view.inventory.get(ref) if view.inventory.has(ref) else None
-    try:
-        if fact == "image.recoverable":
-            _recoverable(fact, _image_of(ref, view), view)
-        elif ref.kind is Kind.TAG and thing is not None:
-            _compute(fact, ref.key, view)
-        elif isinstance(thing, Container | Service):
-            _of_pin(fact, thing, view)
-    except _NeededError as error:
-        return error.ask
-    except _UnknownError:
-        pass
-    return None
-
-
-def reason(ref: Ref, fact: str, view: View) -> str:
-    """In one word, why the fact cannot be known; empty if it is known or nobody was asked yet."""
-    ask = needed(ref, fact, view)
-    reply = view.replies.get(ask) if ask else None
-    return reply.reason if reply else ""
-
-
-def _image_of(ref: Ref, view: View) -> Image:
-    if (image := view.inventory.image_of(ref)) is None:
-        raise _UnknownError
-    return image
-
-
 def _recoverable(_fact: str, image: Image, view: View) -> bool:
     """Whether a registry serves one of the image's digests; one that does not answer matters only if no other does."""
     if _is_built_here(image, view):
@@ -118,7 +88,9 @@ def _reply(view: View, what: str, key: str, *, may_lack: object = False) -> Repl
 def _local(tag: str, view: View, user: Container | None = None) -> _Local:
     """The tag's image; that which a container runs that was created from it, if there is one."""
     inventory = view.inventory
-    image = _image_of(ref_of(user), view) if user else inventory.images[inventory.tags[tag]]
+    image = inventory.image_of(ref_of(user) if user else Ref(Kind.TAG, tag))
+    if image is None:
+        raise _UnknownError
     repository = tag.rpartition(":")[0]
     digests = of_repository(image.digests, repository)
     store = inventory.store or ImageStore.GRAPH
@@ -330,10 +302,14 @@ def _entries(repository: str, index: str, view: View) -> Iterator[str]:
 
 def _reader(fact: str, compute: Callable[[str, Any, View], FactValue] = _compute) -> Read:
     def read(subject: Any, view: View) -> FactValue | None:
+        view.question = None
         try:
             return compute(fact, subject, view)
-        except (_NeededError, _UnknownError):
-            return None
+        except _NeededError as error:
+            view.question = error.ask
+        except _UnknownError:
+            pass
+        return None
 
     return read
 

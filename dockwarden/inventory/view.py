@@ -19,7 +19,8 @@ class View:
     """What facts are read from besides the object itself; all but ``inventory`` and ``now`` as far as gathered.
 
     ``disk`` is that of the images, ``data_disk`` that of the data root if it is another one. ``measured`` holds what
-    was asked about one object, by fact and key.
+    was asked about one object, by fact and key. ``question``: what a registry must answer before the fact that was read
+    last can be known, None if no answer helps.
     """
 
     inventory: Inventory
@@ -31,6 +32,7 @@ class View:
     bases: Bases | None = None
     measured: dict[tuple[str, str], FactValue] = field(default_factory=dict)
     data_disk: Disk | None = None
+    question: Ask | None = None
 
     @property
     def info(self) -> EngineInfo | None:

@@ -47,31 +47,27 @@ def excuse(
     labelled = _by_label(policy, facts, now, zone)
     if not exceptions and labelled is NO_EXCUSE:
         return NO_EXCUSE  # as nearly always
-    held: list[Excuse] = []
-    doubt, expired = "", []
-    for exception in exceptions:
-        if policy.name not in exception.policies:
-            continue
-        answer = exception.match.evaluate(facts)
-        if answer.value is not True:
-            doubt = doubt or ("" if answer.value is False else exception.id)
-        elif exception.until_at is not None and exception.until_at < now:
-            expired.append(f"{exception.id} has expired")
-        else:
-            until, reason = exception.until_at, exception.reason
-            held.append(Excuse((exception.id,), exception.told, exception.acted, until, reason))
-    held += [labelled] if labelled.ids else []
-    expired += [labelled.expired] if labelled.expired else []
-    last = max(held, key=lambda each: float("inf") if each.until_at is None else each.until_at, default=Excuse())
+    found = [*(_by_file(each, facts, now) for each in exceptions if policy.name in each.policies), labelled]
+    held = [each for each in found if each.ids]
+    last = max(held, key=lambda each: float("inf") if each.until_at is None else each.until_at, default=NO_EXCUSE)
     return Excuse(
         ids=tuple(name for each in held for name in each.ids),
         told=any(each.told for each in held),
         acted=any(each.acted for each in held),
         until_at=last.until_at,
         reason=last.reason,
-        doubt=doubt,
-        expired="" if held else "; ".join(expired),
+        doubt=next((each.doubt for each in found if each.doubt), ""),
+        expired="" if held else "; ".join(each.expired for each in found if each.expired),
     )
+
+
+def _by_file(exception: PolicyException, facts: Facts, now: float) -> Excuse:
+    answer, until = exception.match.evaluate(facts), exception.until_at
+    if answer.value is not True:
+        return Excuse(doubt="" if answer.value is False else exception.id)
+    if until is not None and until < now:
+        return Excuse(expired=f"{exception.id} has expired")
+    return Excuse((exception.id,), exception.told, exception.acted, until, exception.reason)
 
 
 def _by_label(policy: Policy, facts: Facts, now: float, zone: tzinfo | None) -> Excuse:

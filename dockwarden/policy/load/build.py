@@ -116,9 +116,8 @@ class Builder:
     def _policy(self, source: Source, path: Path, shape: document.WrittenPolicy, expressions: Expressions) -> Policy:
         shape = self._on_this_host(source.at(path), shape)
         trigger, every = shape.trigger, shape.trigger.every.total_seconds() if shape.trigger.every else 0.0
-        conditions, message = expressions.conditions, expressions.message
-        judging = [program for key, program in conditions.items() if key != "stop_when"]
-        used = [*judging, *(part for part in message if not isinstance(part, str))]
+        conditions = expressions.conditions
+        used = [*(program for key, program in conditions.items() if key != "stop_when"), *expressions.told]
         needs = frozenset(name for program in used for name in program.references)
         needs |= {COMES_WITH[name] for name in needs - {"registry.state"} if name in COMES_WITH}  # no registry is asked
         facts = self.vocabulary[shape.subject]
@@ -130,7 +129,7 @@ class Builder:
             **own,
             mode=min(shape.mode, self.host.allow, key=_SOFT_TO_HARD.index),
             trigger=TriggerSpec(frozenset(trigger.events), trigger.schedule, every),
-            message=message,
+            message=expressions.message,
             for_seconds=shape.for_.total_seconds(),
             action=action,
             owners=frozenset(options.pop("owners", ())),

@@ -73,10 +73,10 @@ class Expressions:
         message = raw.get("message")
         is_written = message and isinstance(message, str)
         self.message = tuple(self._parts(kind, message)) if is_written else (str(raw.get("name")),)
+        self.told = [part for part in self.message if not isinstance(part, str)]
 
     def constants(self) -> set[str]:
-        parts = [part for part in self.message if not isinstance(part, str)]
-        return {name for program in (*self.conditions.values(), *parts) for name in program.constants}
+        return {name for program in (*self.conditions.values(), *self.told) for name in program.constants}
 
     def remarks(self) -> list[str]:
         """What conditions may mean besides what they say."""
@@ -94,8 +94,8 @@ class Expressions:
     def rehearse(self, facts: Specs, host: Specs) -> None:
         """Run everything on made-up subjects, each expression where those that come before it let it."""
         judging = [Part(key, self.conditions[key]) for key in ("match", "select", "when") if key in self.conditions]
-        telling = [Part("message", part) for part in self.message if not isinstance(part, str)]
-        telling += [Part(key, self.conditions[key]) for key in ("order_by",) if key in self.conditions]
+        telling = [Part("message", part) for part in self.told]
+        telling += [Part("order_by", self.conditions["order_by"])] if "order_by" in self.conditions else []
         self._run(judging, telling, facts)
         for key in _OF_HOST:
             if key in self.conditions:
