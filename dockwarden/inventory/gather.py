@@ -237,7 +237,7 @@ class Gatherer:
                 why[name] = self.why_not(gathering, ref, name)
 
     def why_not(self, gathering: Gathering, ref: Ref, fact: str) -> str:
-        """In one word, why a registry's fact is not known; "" if it is, also of an object that turned out to be gone."""
+        """In one word, why a registry's fact is not known; "" if it is, also of an object that was found gone."""
         ask = self._question(gathering, ref, fact)
         reply = gathering.replies.get(ask) if ask else None
         return reply.reason if reply else ""

@@ -44,7 +44,7 @@ def load(
     readable = [source for source in sources if not source.problems]
     builder = Builder(vocabulary, verbs, readable, host or Settings(), named)
     policies = [policy for source in readable for policy in builder.build(source, tests)]
-    exceptions, warnings = builder.exceptions(now)
+    exceptions = tuple(builder.exceptions(now))
     if not any(source.problems for source in sources):
         builder.end()
     problems += [problem for source in sources for problem in source.problems] + builder.problems
@@ -55,10 +55,10 @@ def load(
         sha256=digest.hexdigest(),
         files=tuple(source.file for source in sources),
         origins=tuple(named),
-        exceptions=tuple(exceptions),
+        exceptions=exceptions,
         trials=tuple(builder.trials),
         uncovered=tuple(builder.uncovered),
-        warnings=tuple(warnings),
+        warnings=tuple(builder.warnings),
     )
 
 

@@ -1,11 +1,13 @@
 """From what is written in policy files to compiled policies.
 
-Input: sources, the vocabulary, and what this host's settings say instead. Output: policies; what is wrong is noted in
-the sources, what is wrong with the settings in ``Builder.problems``. Out of bounds: files, YAML, evaluating.
+Input: sources, the vocabulary, and what this host's settings say instead. Output: policies and exceptions; what is
+wrong is noted in the sources, what is wrong with the settings in ``Builder.problems``. Out of bounds: files, YAML,
+evaluating.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -17,8 +19,9 @@ from dockwarden.model.words import Kind, Mode, Severity
 from dockwarden.policy import document, snapshots
 from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.evaluate import COMES_WITH
+from dockwarden.policy.excuses import read_until
 from dockwarden.policy.load.expressions import Expressions
-from dockwarden.policy.load.extra import Exceptions, trials, uncovered
+from dockwarden.policy.load.extra import trials, uncovered
 
 _DEAREST_MEASURED_ANEW = 1
 _AS_WRITTEN = ("name", "subject", "severity", "on_unknown", "title", "description", "remediation")
@@ -30,7 +33,7 @@ _SETTINGS = {"mode": "modes", "trigger": "triggers", "limits": "limits"}
 
 @dataclass(eq=False)
 class Builder:
-    """``loaded``: the packs and paths that the sources come from."""
+    """``loaded``: the packs and paths that the sources come from; ``warnings``: what is no error and to be known."""
 
     vocabulary: Vocabulary
     verbs: document.Verbs
@@ -41,7 +44,7 @@ class Builder:
     def __post_init__(self) -> None:
         vocabulary, sources, host = self.vocabulary, self.sources, self.host
         self.problems: list[str] = []
-        self._remarks: list[str] = []
+        self.warnings: list[str] = []
         self._used_lists: set[str] = set()
         self._shapes: list[tuple[Source, document.File]] = []
         self.trials: list[Trial] = []
@@ -91,19 +94,69 @@ class Builder:
         used, place = expressions.constants(), f"{source.file}:{source.place(path).line}"
         idle = [] if raw.get("action") else sorted({"order_by", "stop_when", "limits"} & raw.keys())
         remarks = [*expressions.remarks(), *(f"without an action {key} has no effect" for key in idle)]
-        self._remarks += [f"{place} {raw.get('name')}: {text}" for text in remarks]
+        self.warnings += [f"{place} {raw.get('name')}: {text}" for text in remarks]
         self._used_lists |= used
         for key in [key for key in params if f"params.{key}" not in used]:
             source.refuse((*path, "params", key), f"nothing uses it; write params.{key} where it is meant")
         return expressions
 
-    def exceptions(self, now: float) -> tuple[list[PolicyException], list[str]]:
-        """The exceptions of all sources, after their policies, and what people should know of them."""
-        written = {str(raw.get("name")): raw for source in self.sources for _, raw in source.policies()}
-        maker = Exceptions(self._compiler, self.vocabulary, written, self.host.schedule.zone, now)
-        found = [each for source, shape in self._shapes for each in maker.build(source, shape.exceptions)]
-        self._used_lists |= maker.lists
-        return found, [*self._remarks, *maker.warnings]
+    def exceptions(self, now: float) -> Iterator[PolicyException]:
+        """The exceptions of all sources that can be used, after their policies."""
+        ids: dict[str, str] = {}
+        for source, index, shape in [(s, *each) for s, file in self._shapes for each in enumerate(file.exceptions)]:
+            path: Path = ("exceptions", index)
+            place = f"{source.file}:{source.place(path).line}"
+            if first := ids.get(shape.id):
+                source.refuse((*path, "id"), f"is the id of another exception, in {first}")
+            ids.setdefault(shape.id, place)
+            names, kind = self._about(source, path, shape)
+            until = self._until(source, path, shape, now)
+            if kind is None:
+                continue
+            expressions = Expressions(self._compiler, source, path, kind, {})
+            if not expressions.failed:
+                expressions.rehearse(self.vocabulary[kind], self.vocabulary[Kind.HOST])
+            if not expressions.failed:
+                self._used_lists |= expressions.constants()
+                told, acted = shape.effect != "act", shape.effect != "report"
+                match = expressions.conditions["match"]
+                yield PolicyException(shape.id, names, match, shape.reason, shape.owner, until, told, acted, place)
+
+    def _about(self, source: Source, path: Path, shape: document.Exemption) -> tuple[frozenset[str], Kind | None]:
+        """The policies that it names, but for those that nobody may excuse, and their subject."""
+        names, all_ = set[str](), {str(raw.get("name")): raw for each in self.sources for _, raw in each.policies()}
+        barred = {name for name, written in all_.items() if written.get("excusable") == "never"}
+        for index, pattern in enumerate(shape.policies):
+            found = {name for name in all_ if fnmatchcase(name, pattern)}
+            if not found:
+                known = ", ".join(sorted(all_)) or "none, so name the files or packs that have them, too"
+                hint = text.near(pattern, all_) or f"; there are {known}"
+                source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
+            if found and found <= barred:
+                why = f"{', '.join(sorted(found))} says that nobody may excuse it (excusable: never)"
+                source.refuse((*path, "policies", index), why)
+            if pattern in found and all_[pattern].get("mode") == Mode.OFF:
+                self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
+            names |= found
+        kinds = {all_[name].get("subject") for name in names}
+        if len(kinds) > 1:
+            subjects = ", ".join(sorted(map(str, kinds)))
+            source.refuse((*path, "policies"), f"must be about one subject; these are about {subjects}")
+        (kind,) = kinds if len(kinds) == 1 else (None,)
+        return frozenset(names - barred), Kind(kind) if kind in list(Kind) else None
+
+    def _until(self, source: Source, path: Path, shape: document.Exemption, now: float) -> float | None:
+        if shape.until is None:
+            return None
+        try:
+            until = read_until(shape.until, self.host.schedule.zone)
+        except ValueError:
+            source.refuse((*path, "until"), "must be a date or a time, such as 2027-03-31 or 2027-03-31T12:00:00Z")
+            return None
+        if until < now:
+            told = f"exception {shape.id}: it expired on {shape.until} and excuses nothing"
+            self.warnings.append(f"{source.file}:{source.place(path).line} {told}")
+        return until
 
     def end(self) -> None:
         """See, after all sources, that every list is used, if there are policies that could use it."""

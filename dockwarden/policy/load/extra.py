@@ -1,98 +1,20 @@
-"""From what is written beside policies: their exceptions, and their tests.
+"""From what is written beside policies: their tests.
 
-Input: shapes, compiled policies, the vocabulary. Output: exceptions and trials; what is wrong is noted in the sources.
-Out of bounds: whether a finding is excused, running tests.
+Input: shapes, compiled policies, the vocabulary. Output: trials, and what they leave untried; what is wrong is noted in
+the sources. Out of bounds: running tests.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import tzinfo
-from fnmatch import fnmatchcase
 from pathlib import Path as FilePath
-from typing import Any
 
 from dockwarden.config.source import Path, Source
 from dockwarden.errors import ConfigError
-from dockwarden.model import Facts, FactValue, Kind, Mode, Policy, PolicyException, Trial, Vocabulary
+from dockwarden.model import Facts, FactValue, Kind, Policy, Trial, Vocabulary
 from dockwarden.policy import document, hints, snapshots, trial
 from dockwarden.policy.cel import Compiler, type_of
-from dockwarden.policy.excuses import read_until
-from dockwarden.policy.load.expressions import Expressions
-from dockwarden.text import near
 
 _FROM = ("from", "object")
 _Reader = Callable[[FilePath], snapshots.Book]
-
-
-@dataclass(eq=False)
-class Exceptions:
-    """``written``: all policies as they are written, by name."""
-
-    compiler: Compiler
-    vocabulary: Vocabulary
-    written: Mapping[str, dict[str, Any]]
-    zone: tzinfo | None
-    now: float
-    warnings: list[str] = field(default_factory=list)
-    lists: set[str] = field(default_factory=set)
-    _ids: dict[str, str] = field(default_factory=dict)
-
-    def build(self, source: Source, shapes: Sequence[document.Exemption]) -> Iterator[PolicyException]:
-        """The exceptions of one source that can be used."""
-        for index, shape in enumerate(shapes):
-            path: Path = ("exceptions", index)
-            place = f"{source.file}:{source.place(path).line}"
-            if first := self._ids.get(shape.id):
-                source.refuse((*path, "id"), f"is the id of another exception, in {first}")
-            self._ids.setdefault(shape.id, place)
-            names, kind = self._about(source, path, shape)
-            until = self._until(source, path, shape)
-            if kind is None:
-                continue
-            expressions = Expressions(self.compiler, source, path, kind, {})
-            if not expressions.failed:
-                expressions.rehearse(self.vocabulary[kind], self.vocabulary[Kind.HOST])
-            if not expressions.failed:
-                self.lists |= expressions.constants()
-                told, acted = shape.effect != "act", shape.effect != "report"
-                match = expressions.conditions["match"]
-                yield PolicyException(shape.id, names, match, shape.reason, shape.owner, until, told, acted, place)
-
-    def _about(self, source: Source, path: Path, shape: document.Exemption) -> tuple[frozenset[str], Kind | None]:
-        """The policies that it names, but for those that nobody may excuse, and their subject."""
-        names: set[str] = set()
-        barred = {name for name, written in self.written.items() if written.get("excusable") == "never"}
-        for index, pattern in enumerate(shape.policies):
-            found = {name for name in self.written if fnmatchcase(name, pattern)}
-            if not found:
-                known = ", ".join(sorted(self.written)) or "none, so name the files or packs that have them, too"
-                hint = near(pattern, self.written) or f"; there are {known}"
-                source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
-            if found and found <= barred:
-                text = f"{', '.join(sorted(found))} says that nobody may excuse it (excusable: never)"
-                source.refuse((*path, "policies", index), text)
-            if pattern in found and self.written[pattern].get("mode") == Mode.OFF:
-                self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
-            names |= found
-        kinds = {self.written[name].get("subject") for name in names}
-        if len(kinds) > 1:
-            subjects = ", ".join(sorted(map(str, kinds)))
-            source.refuse((*path, "policies"), f"must be about one subject; these are about {subjects}")
-        (kind,) = kinds if len(kinds) == 1 else (None,)
-        return frozenset(names - barred), Kind(kind) if kind in list(Kind) else None
-
-    def _until(self, source: Source, path: Path, shape: document.Exemption) -> float | None:
-        if shape.until is None:
-            return None
-        try:
-            until = read_until(shape.until, self.zone)
-        except ValueError:
-            source.refuse((*path, "until"), "must be a date or a time, such as 2027-03-31 or 2027-03-31T12:00:00Z")
-            return None
-        if until < self.now:
-            text = f"exception {shape.id}: it expired on {shape.until} and excuses nothing"
-            self.warnings.append(f"{source.file}:{source.place(path).line} {text}")
-        return until
 
 
 def trials(
