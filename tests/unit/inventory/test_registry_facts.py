@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dockwarden.inventory import registry_facts
 from dockwarden.inventory.facts import fill
 from dockwarden.inventory.live import Inventory
 from dockwarden.inventory.view import View
@@ -106,15 +105,17 @@ class World:
         """Ask what the fact needs until it is known or nothing helps; None if it stays unknown."""
         ref = ref or Ref(Kind.TAG, TAG)
         replies: dict[Ask, Reply] = {}
-        view = View(self.inventory, NOW, None, replies)
         self.asked = []
-        while (ask := registry_facts.needed(ref, fact, view)) is not None and ask not in replies:
-            assert registry_facts.reason(ref, fact, view) == ""  # nobody was asked yet
-            assert _read(ref, fact, view) is None
+        while True:
+            view = View(self.inventory, NOW, None, replies)
+            value = _read(ref, fact, view)
+            if (ask := view.question) is None or ask in replies:
+                break
+            assert value is None
             replies[ask] = self.registry.ask(ask).result()
             self.asked.append(ask)
-        self.reason = registry_facts.reason(ref, fact, view)
-        return _read(ref, fact, view)
+        self.reason = replies[ask].reason if ask else ""
+        return value
 
     @property
     def state(self) -> FactValue | None:
