@@ -89,7 +89,8 @@ def one_of(word: object, known: Collection[str]) -> str:
 def because(error: Exception) -> str:
     """What an error says, without its number and file; and what helps where the operating system forbids something."""
     said = getattr(error, "strerror", "") or f"{error!s:.200}" or type(error).__name__
-    return f"{said}; run it as root, such as with sudo" if isinstance(error, PermissionError) else said
+    way_out = "; run it as root, such as with sudo, or give its user the right"
+    return f"{said}{way_out}" if isinstance(error, PermissionError) else said
 
 
 def counted(count: int, noun: str) -> str:

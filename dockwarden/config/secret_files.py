@@ -14,6 +14,7 @@ from typing import Any, get_origin
 
 from dockwarden.config.files import secret
 from dockwarden.config.source import shape_at
+from dockwarden.text import because
 
 FOLDER = Path("/run/secrets")
 VARIABLE = "CREDENTIALS_DIRECTORY"
@@ -42,7 +43,7 @@ def read_secrets(
                     value = {part: value}
                 values = merged(values, value)
             except (OSError, ValueError, RecursionError) as error:
-                reason = error.strerror if isinstance(error, OSError) else 'must be JSON, such as ["a"] or {"a": "b"}'
+                reason = because(error) if isinstance(error, OSError) else 'must be JSON, such as ["a"] or {"a": "b"}'
                 problems.append(f"secret {file}: {reason}")
             places[file.name.upper()] = f"secret {file}"
         elif rest:
@@ -61,7 +62,7 @@ def _files(prefix: str, environ: Mapping[str, str], problems: list[str]) -> list
             found += sorted(file for file in folder.iterdir() if file.name.lower().startswith(prefix.lower()))
         except OSError as error:
             if is_named:  # the other one, where it exists at all, may be meant for others
-                problems.append(f"{VARIABLE}, {folder}: {error.strerror}")
+                problems.append(f"{VARIABLE}, {folder}: {because(error)}")
     return found
 
 

@@ -18,7 +18,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.model import PolicySet, Vocabulary
 from dockwarden.policy.document import Verbs
 from dockwarden.policy.load.build import Builder
-from dockwarden.text import near, printable
+from dockwarden.text import because, near, printable
 
 
 def load(
@@ -97,7 +97,7 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
             way_out = "" if path[:1] == "/" else "; a path that holds everywhere is written in full, without ~ or *"
             apart = "; between paths stands `:` in DOCKWARDEN_POLICIES, a blank after a command" if "," in path else ""
             hint = apart or near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
-            problems.append(printable(f"{error.filename or path}: {error.strerror}{hint}"))
+            problems.append(printable(f"{error.filename or path}: {because(error)}{hint}"))
 
 
 def _files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,19 @@ def test_what_is_said_of_a_policy_that_is_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(OWN.format(name="own"))
     with pytest.raises(ConfigError, match=f"settings modes.prune-dangling: no such policy in {tmp_path}"):
         loaded(tmp_path, modes={"prune-dangling": Mode.OFF})
+
+
+def test_what_may_not_be_read_is_told_with_the_ways_out(tmp_path: Path) -> None:
+    (file := tmp_path / "own.yaml").write_text(OWN.format(name="own"))
+    loaded(file)  # with all that is imported for it, which another user may not read either
+    file.chmod(0)
+    before = os.geteuid()
+    os.seteuid(before or 65534)
+    try:
+        with pytest.raises(ConfigError, match=r"Permission denied; run it as root, .* or give its user the right$"):
+            loaded(file)
+    finally:
+        os.seteuid(before)
 
 
 def test_a_pack_that_is_misspelt_is_recognised() -> None:
