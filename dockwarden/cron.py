@@ -12,6 +12,7 @@ from cronsim import CronSim, CronSimError
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = 5
+_RANGES = "minute is 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-7"
 _HIGHEST = (59, 23, 31, 12, 7)
 _MOMENT = timedelta(microseconds=1)
 _SHORTHANDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
@@ -39,7 +40,7 @@ class Cron:
             CronSim(" ".join([*others, "mon"]), now)  # so that no day field is held against the month
             CronSim(f"0 0 * * {self._line.split()[-1]}", now)
         except (CronSimError, ValueError) as error:
-            raise ValueError(f"{error}".lower() + f" in {line!r}") from None
+            raise ValueError(f"{error}".lower() + f" in {line!r}; {_RANGES}") from None
         try:
             is_ever = self.first(now) is not None
         except CronSimError:

@@ -238,6 +238,8 @@ def _fact(root: str, rest: str, names: list[str], vocabulary: Vocabulary) -> str
         return hint or (f"; there are {', '.join(same)}" if same else f"; there are no {root} here")
     if not same:
         return f"; {_HERE}"
+    if rest in names:  # container.image.dangling: the facts of its image stand beside its own
+        return f", did you mean {rest}?"
     if begun := [fact for fact in same if rest and fact.startswith(f"{root}.{rest}")]:
         return f", did you mean {' or '.join(begun[:4])}?"
     close = near(rest, [fact.partition(".")[2] for fact in same], 0.75)

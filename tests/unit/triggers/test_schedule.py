@@ -177,7 +177,7 @@ def test_a_line_that_never_fires_is_refused(line: str) -> None:
         ("0 0 6 * * *", "has 6"),
         ("@daily", "5 fields"),
         ("60 * * * *", "60"),
-        ("0 24 * * *", "24"),
+        ("0 24 * * *", "24 * * *'; minute is 0-59, hour 0-23, day 1-31"),
         ("0 0 0 * *", "0"),
         ("0 0 32 * *", "32"),
         ("0 0 * 13 *", "13"),
