@@ -69,6 +69,7 @@ class Engine(Protocol):
     def rename_container(self, identifier: str, name: str) -> None: ...
     def remove_volume(self, name: str) -> None: ...
     def remove_network(self, identifier: str) -> None: ...
+    def tag(self, image_id: str, reference: str) -> None: ...
 
     def children(self) -> Mapping[str, Sequence[str]]:
         """By the ID of an image, those that were built from it here; of these also what no other list shows."""
@@ -87,9 +88,6 @@ class Engine(Protocol):
 
         What a worker is told to run next, or a manager without a leader, nobody can say there.
         """
-
-    def tag(self, image_id: str, reference: str) -> None:
-        """Give an image one more name."""
 
     def untag(self, reference: str) -> Sequence[str]:
         """Remove one name, never forced; the image goes with its last name. Gives the IDs of what went with it.
