@@ -64,16 +64,16 @@ class ServiceUpdate(Verb[Service]):
     def act(self, tools: Tools, step: Step, found: Service) -> Applied:
         new, within = tools.recipe.parameters["new_image_id"], step.options["within"].total_seconds()
         _set(tools, found.id, new)
-        began, is_ours, unplaced = tools.now(), False, 0.0
-        while True:  # the state of the update before stands there for a moment
+        began, unplaced = tools.now(), 0.0
+        while True:
             now = tools.engine.service(found.id)
-            is_ours = is_ours or (now.image_ref == new and now.update_state != found.update_state)
+            is_ours = now.updated_at != found.updated_at  # that of the update before stands there for a moment
             is_back = _is_back(tools.recipe, now)
             if now.image_ref != new and not is_back:
                 raise Stays(Effect.SKIPPED, "changed", f"somebody gave it {now.image_ref} meanwhile")
             if is_back and now.update_state not in _UNDER_WAY:
                 raise _taken_back(new, now)
-            if now.update_state.endswith("completed") and (is_ours or now.running >= now.replicas):
+            if now.update_state.endswith("completed") and is_ours:
                 return Applied("updated", _held(new, now))
             if now.update_state.endswith("paused") and is_ours:
                 raise _paused(new, now)

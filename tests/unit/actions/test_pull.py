@@ -195,6 +195,21 @@ def test_how_the_swarm_ended_it_is_told(bench: Bench, state: str, image_ref: str
     assert (outcome.effect, outcome.reason) == told
 
 
+def test_the_end_of_the_update_before_is_not_that_of_this_one(bench: Bench) -> None:
+    def says(state: str, at: float, image_ref: str) -> Callable[[], None]:
+        def change() -> None:
+            assert bench.engine.swarm is not None
+            now = replace(bench.service, image_ref=image_ref, update_state=state, updated_at=at)
+            bench.engine.swarm[bench.service.id] = now
+
+        return change
+
+    says("completed", 7.0, f"app:1@{OLD}")()
+    ends = [says("completed", 7.0, f"app:1@{NEW}"), says("rollback_completed", 8.0, f"app:1@{OLD}")]
+    bench.engine.just_before("service", *[lambda: None] * 3, *ends)
+    assert (outcome := bench.update()).reason == "rolled_back", outcome
+
+
 def test_what_the_swarm_pauses_failed_for_a_reason_and_can_be_undone(bench: Bench) -> None:
     bench.swarm_says("paused", task_error="task: non-zero exit (3)")
     assert "come up with app:1@" in (outcome := bench.update()).detail
