@@ -230,8 +230,10 @@ def _twins(one: Version, book: Book) -> list[Version]:
 
 
 def _is_latest(one: Version, book: Book, look: Look) -> bool:
-    """Whether it, or what it is a variant of, is `latest`, which is of no variant."""
-    return any(look.digest(twin.tag) == look.digest("latest") != "" for twin in _twins(one, book))
+    """Whether it, or what it is a variant of, is `latest`, or what its variant has instead, such as `alpine`."""
+    mine = book.latest.get(one.scheme.variant, "latest")
+    pairs = [(one.tag, mine), *((twin.tag, "latest") for twin in _twins(one, book))]
+    return any(look.digest(tag) == look.digest(latest) != "" for tag, latest in dict.fromkeys(pairs))
 
 
 def _of_latest(own: Version, book: Book, look: Look) -> tuple[tuple[int, ...], list[Version]]:

@@ -24,7 +24,7 @@ class Book(NamedTuple):
     """A repository's tags: releases by scheme, highest first; pre-releases; words that say pre-release.
 
     ``lines`` are, by scheme, numbers of which a version says more: 1.27 beside 1.27.3. ``years`` are those of months.
-    ``is_whole`` says that all releases are among them.
+    ``is_whole`` says that all releases are among them. ``latest`` is the tag that each variant calls its last by.
     """
 
     releases: _Releases
@@ -33,6 +33,7 @@ class Book(NamedTuple):
     early: list[Version]
     words: list[str]
     is_whole: bool
+    latest: dict[str, str]
 
 
 def _read(tags: tuple[str, ...], *early_words: re.Pattern[str]) -> tuple[_Releases, list[Version], list[str]]:
@@ -67,7 +68,9 @@ def book_of(tags: tuple[str, ...]) -> Book:
     clear = {s: found for s, found in releases.items() if s.build not in _OF_FLAVOURS or not _are_flavours(found)}
     lines = {s: {v.numbers[:n] for v in found for n in range(1, len(v.numbers))} for s, found in clear.items()}
     years = {s: {v.numbers[0] for v in f if _MONTH.match(v.tag.removeprefix(s.prefix))} for s, f in clear.items()}
-    return Book(clear, lines, years, early, words, is_whole=len(clear) == len(releases))
+    known, variants = set(tags), {s.variant for s in clear if s.variant}
+    latest = {v: name for v in variants for name in (f"latest-{v}", f"{v}-latest", v) if name in known}
+    return Book(clear, lines, years, early, words, len(clear) == len(releases), latest)
 
 
 def _without_slips(releases: _Releases) -> _Releases:

@@ -539,6 +539,14 @@ WORLDS = """
 # llama.cpp
   server server-b6700 | server-b6699 | server-cuda server-cuda-b6700 | server-cuda-b6600 | light-b6701 | full-b99 | full
 > server-b6699:server-b6700 server-cuda-b6600:server-cuda-b6700 server:= server-cuda:= full:?
+# sonarqube, whose `latest` is of one variant, and of which another has gone over to years
+  latest community 26.8.0.100206-community | enterprise 2026.4.1-enterprise 2026.4-enterprise | 10.8.1-enterprise |
+  10.8.0-enterprise | 2025.1.8-enterprise 2025.1-enterprise | 10.8.1-community | 9.9.9-enterprise
+> 10.8.1-enterprise:2026.4.1-enterprise 9.9.9-enterprise:2026.4.1-enterprise
+> enterprise:= 10.8.1-community:26.8.0.100206-community 2025.1-enterprise:2026.4.1-enterprise
+# the same, of which the variant has not
+  latest 2026.4.1 | enterprise 10.8.1-enterprise | 10.8.0-enterprise | 2025.1.8-enterprise
+> 10.8.0-enterprise:10.8.1-enterprise enterprise:=
 # searxng, of whose hashes one has no letter
   latest 2025.10.3-abc1234f2 | 2025.10.2-123456789 | 2025.9.30-fedcba987 | 2025.9.1-20250901
 > 2025.10.2-123456789:2025.10.3-abc1234f2 2025.9.30-fedcba987:2025.10.3-abc1234f2 2025.9.1-20250901:=
