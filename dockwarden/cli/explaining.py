@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dockwarden.cli.output import add_output, emit, lines, plain, table
 from dockwarden.cli.shared import settings_of
-from dockwarden.errors import DockwardenError, UsageError
+from dockwarden.errors import UsageError
 from dockwarden.text import OK, fact, local, moment, near, printable, span, words
 
 if TYPE_CHECKING:
@@ -233,8 +233,6 @@ def _history(options: argparse.Namespace) -> int:
     columns = _COLUMNS[kept]
     with closing(open_ledger(chosen)) as ledger:
         if not ledger.is_there:
-            if (chosen.state_dir / "ledger.db").exists():
-                raise DockwardenError(f"ledger.db in {chosen.state_dir} is empty, damaged or no ledger of ours")
             print(f"dockwarden history: there is no ledger in {chosen.state_dir} yet", file=sys.stderr)
         rows, hint = _past(ledger, kept, options.ref or "")
     if emit(options.output, rows, "name" if "name" in columns else "digest"):

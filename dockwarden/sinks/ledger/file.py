@@ -99,8 +99,9 @@ class LedgerFile:
                 self._db, self._thread = db, threading.get_ident()
             except sqlite3.Error as error:
                 db.close()
-                if isinstance(error, sqlite3.NotSupportedError):
-                    self.unreadable = f"{self._path} cannot be read: {error}"
+                is_ours = isinstance(error, sqlite3.NotSupportedError)  # of another version
+                what = f"{error}" if is_ours else f"it is empty, damaged or no ledger of ours ({error})"
+                self.unreadable = f"{self._path} cannot be read: {what}"
 
     def shown(self) -> dict[str, object]:
         """What it holds, without what may be secret; from any thread. Raises sqlite3.Error."""

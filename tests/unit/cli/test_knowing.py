@@ -350,6 +350,19 @@ def test_without_a_ledger_there_is_no_history(host: Host, run: Callable[..., Run
     assert not host.folder.exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"no database " * 999])
+@pytest.mark.parametrize("command", [("history", "nginx"), ("history", "--actions"), ("undo", "--list")])
+def test_of_a_ledger_that_cannot_be_read_it_is_not_said_that_there_is_nothing_in_it(
+    host: Host, run: Callable[..., Run], command: tuple[str, ...], content: bytes
+) -> None:
+    host.folder.mkdir()
+    (host.folder / "ledger.db").write_bytes(content)
+    done = run(*command)
+    assert (done.code, done.out) == (1, "")
+    assert "ledger.db cannot be read: it is empty, damaged or no ledger of ours (" in done.err
+    assert (host.folder / "ledger.db").read_bytes() == content
+
+
 def test_history_of_nothing_is_a_mistake(host: Host, run: Callable[..., Run]) -> None:
     done = run("history")
     assert (done.code, done.out) == (2, "")
