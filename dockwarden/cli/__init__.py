@@ -54,7 +54,7 @@ _NAMES = {
     "ref": "dockwarden images --offline -o name 2>/dev/null",
     "image": "dockwarden images --offline -o name 2>/dev/null",
 }
-_SOON_SECONDS = 0.01
+_SOON_SECONDS = 0.1  # after the callback is over, also on a busy machine: an interrupt amid it would be ignored as well
 _CODES: Mapping[type[DockwardenError], int] = {
     ConfigError: CONFIG,
     EngineUnavailableError: UNAVAILABLE,
