@@ -83,9 +83,11 @@ def _highest(own: Version, book: Book, look: Look) -> Version | None:
     """The highest above ours; the last that has builds, as 1.1.10-3, may be lower than one without."""
     found = _above(own, book, look)
     if found and found.build:
-        bare = [v for v in book.releases.get(found.scheme._replace(build=""), ()) if v.numbers == found.numbers]
-        higher = _above(bare[0], book, look) if bare else None
-        found = higher if higher and higher.numbers > found.numbers else found
+        bare = found._replace(scheme=found.scheme._replace(build=""), build=())
+        same = [v for v in book.releases.get(bare.scheme, ()) if v.numbers == found.numbers]
+        higher = _above(same[0] if same else bare, book, look) if bare.scheme in book.releases else None
+        is_one = higher and higher.numbers > found.numbers and (same or _is_latest(higher, book, look))
+        found = higher if is_one else found
     return _of_years(found, book, look)
 
 
@@ -213,7 +215,7 @@ def _as_long(own: Version, book: Book, look: Look) -> Callable[[Version], bool]:
 
     def counts(other: Version) -> bool:  # 2024.12 comes after 2024.07.3, and 28.0, where it is `latest`, after 27.3.3
         size = len(other.numbers)
-        if size >= least or (is_year and size == LINE):
+        if size >= least or (is_year and size == LINE) or scheme.kind == "date":  # 20260810 comes after 20260730.1
             return True
         is_name = any(size > LINE or look.is_ours(v.tag) for v in lines if len(v.numbers) == size)
         is_no_count = bool(other.numbers[1:] or other.build)

@@ -547,6 +547,15 @@ WORLDS = """
 # the same, of which the variant has not
   latest 2026.4.1 | enterprise 10.8.1-enterprise | 10.8.0-enterprise | 2025.1.8-enterprise
 > 10.8.0-enterprise:10.8.1-enterprise enterprise:=
+# ubuntu, of which some days have two builds
+  noble noble-20260810 | noble-20260730.1 | noble-20260730 | noble-20240127.1
+> noble-20260730.1:noble-20260810 noble-20240127.1:noble-20260810 noble-20260730:noble-20260810
+# emqx, of which some versions had builds only
+  latest 5.8.8 5.8 | 5.2.0-build.1 | 5.1.5-build.3 | 5.1.5-build.2 | 5.9.0-rc.1
+> 5.1.5-build.3:5.8.8 5.2.0-build.1:5.8.8
+# the same, whose builds are the last
+  latest 5.2.0-build.1 | 5.1.5-build.3 | 6.0.0 | 5.1.0
+> 5.1.5-build.3:5.2.0-build.1 latest:=
 # searxng, of whose hashes one has no letter
   latest 2025.10.3-abc1234f2 | 2025.10.2-123456789 | 2025.9.30-fedcba987 | 2025.9.1-20250901
 > 2025.10.2-123456789:2025.10.3-abc1234f2 2025.9.30-fedcba987:2025.10.3-abc1234f2 2025.9.1-20250901:=
