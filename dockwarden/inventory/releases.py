@@ -85,11 +85,11 @@ def _with_hashes(releases: _Releases) -> _Releases:
     """The same, where of hashes those without a letter are such, too, and no numbers of builds."""
     found: _Releases = defaultdict(list)
     for scheme, versions in releases.items():
-        of_hashes = scheme._replace(build="hash")
+        of_hashes = scheme._replace(build=scheme.build.replace("number", "hash", 1))
         for one in versions:
-            is_one = scheme.build == "number" and of_hashes in releases and one.build[-1] >= _MIN_HASH
-            is_one = is_one and int(str(one.build[-1])[:8]) not in _DAYS
-            told = one._replace(scheme=of_hashes, build=()) if is_one else one
+            is_one = scheme.build.startswith("number") and of_hashes in releases and one.build[0] >= _MIN_HASH
+            is_one = is_one and int(str(one.build[0])[:8]) not in _DAYS
+            told = one._replace(scheme=of_hashes, build=one.build[1:]) if is_one else one
             found[told.scheme].append(told)
     return found
 
