@@ -86,6 +86,7 @@ class DockerEngine(Changes):
         return Client(self._endpoint, self._tls, version, self._timeout)
 
     def _call(self, operation: str, request: Callable[[Client], _T]) -> _T:
+        """One request, with what is made of its answer: timed, counted, its errors translated."""
         if not self._connected:
             raise errors.EngineUnavailableError(f"{operation}: not connected to {self._endpoint} yet")
         return self._measured(operation, lambda: request(self._client))
@@ -238,8 +239,7 @@ class DockerEngine(Changes):
         if not node.flag("ControlAvailable"):
             return None
         name = path(node.text("NodeID"))
-        node = Fields(self._call("node_inspect", lambda client: client.inspect_node(name)), "node")
-        if not node.nested("ManagerStatus").flag("Leader"):
+        if not self._call("node_inspect", lambda client: swarm.leads(client.inspect_node(name))):
             return None
         return self._listed_services()
 

@@ -22,6 +22,10 @@ _ALONE_SECONDS = 0.5  # nobody founds a swarm and a service without a container 
 _MODES = {"Global": "global", "ReplicatedJob": "replicated-job", "GlobalJob": "global-job"}
 
 
+def leads(node: object) -> bool:
+    return Fields(node, "node").nested("ManagerStatus").flag("Leader")
+
+
 def services(raw: object) -> list[Service]:
     """The rows of a list of services with their status."""
     return [_service(Fields(each, "service list")) for each in rows(raw, "service list")]

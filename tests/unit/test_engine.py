@@ -1131,6 +1131,26 @@ def test_fault(fault: str, tmp_path: Path) -> None:
         assert it.observed == [("image_inspect", RESULTS.get(kind, "error"))]
 
 
+@pytest.mark.parametrize(
+    ("operation", "ask"),
+    [
+        ("image_inspect", lambda engine: engine.image("app:1")),
+        ("container_inspect", lambda engine: engine.container("web")),
+        ("volume_inspect", lambda engine: engine.volume("data")),
+        ("network_inspect", lambda engine: engine.network("back")),
+        ("node_inspect", lambda engine: engine.services()),
+    ],
+)
+def test_a_request_whose_answer_cannot_be_used_is_counted_as_failed(
+    operation: str, ask: Callable[[DockerEngine], object], tmp_path: Path
+) -> None:
+    leads = {**INFO, "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n1"}}
+    with fake(tmp_path, lambda _: [json_answer([])], info=leads) as it:
+        with pytest.raises(AnswerError, match="an object was expected"):
+            ask(it.engine)
+        assert [each for each in it.observed if each[0] != "info"] == [(operation, "error")]
+
+
 ALSO_HTTP: dict[str, list[bytes]] = {
     "answers before the answer": [
         *(b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
