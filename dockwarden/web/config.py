@@ -118,10 +118,10 @@ class LiveAccess:
 
 
 def _state(files: tuple[Path, ...]) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = []
-    for file in files:
+    found: list[tuple[int, ...]] = [()] * len(files)
+    for place, file in enumerate(files):
         with suppress(OSError):
-            found.append(state(file))
+            found[place] = state(file)
     return found
 
 

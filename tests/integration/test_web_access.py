@@ -22,6 +22,7 @@ import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from dockwarden.errors import ConfigError
 from dockwarden.metrics import Metrics
@@ -290,6 +291,17 @@ def test_a_change_that_cannot_be_used_changes_nothing(run: Run) -> None:
     assert server.ask(context=server.context())[0] == 200
     server.file.unlink()
     assert server.ask(context=server.context())[0] == 200
+
+
+def test_each_change_that_cannot_be_used_is_told_once(run: Run) -> None:
+    server = run(tls())
+    certificate = server.folder / "server.crt"
+    for before, after in ((certificate, server.file), (server.file, certificate)):
+        before.rename(after)
+        with capture_logs() as lines:
+            server.access.current()
+            server.access.current()
+        assert [line["event"] for line in lines] == ["web.config_failed"]
 
 
 @pytest.mark.parametrize(
