@@ -150,7 +150,7 @@ class ContainerUpdate(ContainerVerb):
                 change.follow()
                 tools.note({"phase": _KEPT})
         except errors.EngineUnavailableError as error:
-            if is_begun and isinstance(error, errors.DeniedError):  # what goes on is allowed, perhaps; later again
+            if is_begun and isinstance(error, errors.DeniedError):  # going back may be allowed; else it is tried later
                 with suppress(errors.EngineError):
                     change.back()
             raise

@@ -277,7 +277,7 @@ def _end(tools: Tools, intents: Intents, intent: Record) -> Outcome:
 
 
 def _is_undone(engine: Engine, verb: Verb[Any], ref: Ref, recipe: Recipe) -> bool:
-    """Whether a deed that failed or was cut short did not happen, told by its object. Raises errors.EngineError."""
+    """Whether a deed that failed or was cut short did not happen, told by its object. Raises EngineError."""
     try:
         return verb.is_undone(recipe, verb.find(engine, ref.key))
     except errors.NotFoundError:

@@ -146,7 +146,8 @@ class ImageVerb(Verb[Image]):
         image = _again(tools, done, is_switched=is_switched)
         is_pulled = method == "pull" and tools.store is ImageStore.CONTAINERD
         repository = str(about.get("from")).partition("@")[0]
-        if is_pulled and any(tag.rpartition(":")[0] == repository and not tools.image(tag) for tag in about["tags"]):
+        lacking = (tag for tag in about["tags"] if tag.rpartition(":")[0] == repository and not tools.image(tag))
+        if is_pulled and any(lacking):
             drop_digest(tools.engine, image, str(about["from"]))
         taken = give_names(tools.engine, image.id, about["tags"])
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short

@@ -268,10 +268,11 @@ def _within(policy: Policy, going: Sequence[Candidate], population: int) -> tupl
     allowed = min(limits.max_objects, share)
     if count <= allowed:
         return going, ""
-    why = f"{count} objects are more than limits.max_objects {limits.max_objects}"
-    if count <= limits.max_objects:
-        percent = f"{limits.max_percent:g} % ({share} here)"
-        why = f"{count} of {population} objects are more than limits.max_percent {percent}"
+    if count > limits.max_objects:
+        why = f"{count} objects are more than limits.max_objects {limits.max_objects}"
+    else:
+        most = f"{limits.max_percent:g} % ({share} here)"
+        why = f"{count} of {population} objects are more than limits.max_percent {most}"
     if limits.takes_first:
         return going[:allowed], f"{why}; the first {allowed} go, the next run goes on"
     command = f"`dockwarden plan --policy {policy.name} --over-limits --save FILE`"

@@ -199,7 +199,9 @@ def create(client: Client, kind: Kind, parameters: Mapping[str, Any]) -> str:
         case Kind.CONTAINER:
             return _create_container(client, parameters)
         case Kind.VOLUME:
-            client.create_volume(*(parameters[key] for key in ("Name", "Driver", "DriverOpts", "Labels")))
+            client.create_volume(
+                parameters["Name"], parameters["Driver"], parameters["DriverOpts"], parameters["Labels"]
+            )
             return str(parameters["Name"])
         case Kind.NETWORK:
             answer = _post(client, "/networks/create", {**parameters, "CheckDuplicate": True})

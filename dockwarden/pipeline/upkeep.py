@@ -72,7 +72,8 @@ class Upkeep:
             if batch.resync:
                 seen_ns = self.engine.now_ns()
                 past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
-                began, changes = time.monotonic(), self.collector.reconcile(past)
+                began = time.monotonic()
+                changes = self.collector.reconcile(past)
                 self.metrics.health.inventory_complete = True
                 self._note_list("retry" if self._failures else batch.resync, time.monotonic() - began)
             elif batch.listed:
