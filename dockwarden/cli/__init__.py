@@ -68,8 +68,6 @@ _GROUPS = {
     "explaining": ("explain", "images", "history"),
     "checking": ("check", "test", "facts", "schema"),
 }
-"""The files of commands; in each the function of a command's name carries it out."""
-
 _EPILOG = "exit codes: 0 fine, 1 findings or failure, 2 usage, 69 engine unavailable, 78 configuration, 130 interrupted"
 
 
@@ -185,10 +183,7 @@ def _parser(command: str = "") -> tuple[argparse.ArgumentParser, Mapping[str, ar
         help="settings file (default: $DOCKWARDEN_CONFIG or /etc/dockwarden/dockwarden.yaml)",
     )
     for group in [name for name, its in _GROUPS.items() if command in its] or _GROUPS:
-        module = import_module(f"{__name__}.{group}")
-        module.add_commands(commands, common)
-        for name in _GROUPS[group]:
-            commands.choices[name].set_defaults(run=getattr(module, f"_{name.replace('-', '_')}"))
+        import_module(f"{__name__}.{group}").add_commands(commands, common)
     completion = commands.add_parser("completion", help="a script that lets a shell complete dockwarden's commands")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     completion.set_defaults(run=_completion)

@@ -52,20 +52,24 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "--over-limits", action="store_true", help="as if policies had no limits; read such a plan before you apply it"
     )
     add_source(plan)
+    plan.set_defaults(run=_plan)
     apply = commands.add_parser(
         "apply", parents=[common], help="carry out a saved plan: only what is still in it and still eligible"
     )
     apply.add_argument("plan", type=a_path, metavar="PLAN", help="what plan --save wrote")
     add_yes(apply)
+    apply.set_defaults(run=_apply)
     undo = commands.add_parser("undo", parents=[common], help="bring back what a run or one action removed")
     undo.add_argument("what", nargs="?", default="", metavar="RUN|ACTION", help="as --list and history --actions say")
     undo.add_argument("--list", action="store_true", help="what can still be undone, until when, at what cost")
     add_output(undo)
+    undo.set_defaults(run=_undo)
     reset = commands.add_parser(
         "reset", parents=[common], help="remove a bad image with the containers made from it, and pull it again"
     )
     reset.add_argument("image", metavar="IMAGE", help="a tag, such as nginx:1.27")
     add_yes(reset)
+    reset.set_defaults(run=_reset)
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -40,19 +40,23 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "--host", action="store_true", help="also ask the engine, and name exceptions that match nothing on it"
     )
     add_output(check, *CI_FORMATS)
+    check.set_defaults(run=_check)
     test = commands.add_parser("test", parents=[common, paths], help="run the policies' own tests")
     test.add_argument(
         "--coverage", action="store_true", help="list policies, and parts of conditions, that no test covers"
     )
     test.add_argument("--write", action="store_true", help="rewrite golden files with what is found now")
     add_output(test, *CI_FORMATS)
+    test.set_defaults(run=_test)
     facts = commands.add_parser("facts", help="the vocabulary of policies, with types and cost")
     facts.add_argument(
         "subject", nargs="?", metavar="SUBJECT", help="image, tag, container, volume, network, service or host"
     )
     add_output(facts)
+    facts.set_defaults(run=_facts)
     schema = commands.add_parser("schema", help="JSON Schema for editors")
     schema.add_argument("what", nargs="?", choices=("settings", "policies"), default="policies")
+    schema.set_defaults(run=_schema)
 
 
 def _a_path(text: str) -> str:

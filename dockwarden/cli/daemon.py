@@ -22,11 +22,13 @@ _LAST_PORT = 65535
 def add_commands(commands: "Any", common: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", parents=[common], help="the daemon: watch the engine, judge, act")
     run.add_argument("--audit", action="store_true", help="cap every policy at audit: nothing is removed")
-    commands.add_parser(
+    run.set_defaults(run=_run)
+    reload = commands.add_parser(
         "reload",
         parents=[common],
         help="let the daemon read settings and policies again; exit 78 if it will refuse them",
     )
+    reload.set_defaults(run=_reload)
     health = commands.add_parser("healthcheck", help="exit 0 if the daemon answers")
     health.add_argument("--ready", action="store_true", help="also ask whether it is ready")
     health.add_argument(
@@ -37,7 +39,9 @@ def add_commands(commands: "Any", common: argparse.ArgumentParser) -> None:
         help=f"where it listens (default: $DOCKWARDEN_WEB__LISTEN or {_DEFAULT_ADDRESS})",
     )
     health.add_argument("--cert", metavar="FILE", help="client certificate and key (PEM), if the daemon requires one")
-    commands.add_parser("notify-test", parents=[common], help="send a message along every route of notify")
+    health.set_defaults(run=_healthcheck)
+    notify = commands.add_parser("notify-test", parents=[common], help="send a message along every route of notify")
+    notify.set_defaults(run=_notify_test)
 
 
 def _run(options: argparse.Namespace) -> "NoReturn":

@@ -43,11 +43,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     explain.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
     explain.add_argument("--offline", action="store_true", help="ask no registry")
+    explain.set_defaults(run=_explain)
     images = commands.add_parser(
         "images", parents=[common], help="tags by image: digests here and at the registry, age, use"
     )
     add_output(images)
     images.add_argument("--offline", action="store_true", help="ask no registry")
+    images.set_defaults(run=_images)
     history = commands.add_parser(
         "history", parents=[common], help="which digest a tag had when; what was done; what was found"
     )
@@ -58,6 +60,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     what.add_argument("--actions", action="store_true", help="what was done")
     what.add_argument("--findings", action="store_true", help="what was found, and when it ended")
     add_output(history)
+    history.set_defaults(run=_history)
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -27,11 +27,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     scan.add_argument("--ignore-errors", action="store_true", help="do not exit 1 for policies that failed on objects")
     add_source(scan)
+    scan.set_defaults(run=_scan)
     snapshot = commands.add_parser(
         "snapshot", parents=[common], help="this host's facts as JSON, for `--from` and for tests; no secrets"
     )
     snapshot.add_argument("--registry", action="store_true", help="ask registries for their facts, too")
     snapshot.add_argument("--no-labels", action="store_true", help="leave out the values of labels")
+    snapshot.set_defaults(run=_snapshot)
 
 
 def _snapshot(options: argparse.Namespace) -> int:

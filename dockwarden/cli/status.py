@@ -48,6 +48,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         "--login", metavar="FILE", type=a_path, help="a file with NAME:PASSWORD, if the daemon asks for a password"
     )
     status.add_argument("-o", "--output", choices=("table", "json", "jsonl"), default="table")
+    status.set_defaults(run=_status)
 
 
 def _status(options: argparse.Namespace) -> int:
