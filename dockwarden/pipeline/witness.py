@@ -8,7 +8,7 @@ object was used, born again or changed since. Out of bounds: looking at objects;
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Self
 
@@ -36,7 +36,7 @@ class Witness:
     def _follow_from(self, since_ns: int) -> None:
         self._since_ns, self._asked_at, self._lost = since_ns, float("-inf"), ""
         self._touched: dict[Kind, set[Ref]] = defaultdict(set)
-        self._born = set[str]()  # containers of which nobody asked yet what they need
+        self._born, self._known = set[str](), set[str]()  # containers, and those of which is known what they need
         self._needed = set[Ref]()
 
     def begin(self, seen_ns: int) -> Self:
@@ -52,22 +52,25 @@ class Witness:
     def __call__(self, step: Step) -> News | None:
         """What happened to the object of a step since it was judged, None if nothing did. Raises EngineError."""
         self.follow()
+        thing = step.object if step.action == "remove" and isinstance(step.object, Container | Volume) else None
+        while thing and (made := self._born - self._known):
+            self._ask_what_they_need(made)
+            self.follow()  # what happened meanwhile counts as well
         if self._lost:
             return News(self._lost, is_known=False)
-        if step.action == "remove" and isinstance(step.object, Container | Volume) and self._is_needed(step.object):
+        if thing and not self._needed.isdisjoint((ref_of(thing), ref_of(thing)._replace(key=thing.name))):
             return News("a container was made since it was judged which needs it")
         touched = sorted({ref.kind.value for ref in _refs(step) if self._is_touched(ref)})
         return News(f"it was used or changed since it was judged ({', '.join(touched)})") if touched else None
 
-    def _is_needed(self, thing: Container | Volume) -> bool:
+    def _ask_what_they_need(self, made: Iterable[str]) -> None:
         """Also for a bind of a volume's folder, which no event of the volume tells."""
-        for made in list(self._born):
+        for each in made:
             with suppress(NotFoundError):
-                found = self._engine.container(made)
-                self._needed.update(Ref(Kind.CONTAINER, each) for each in found.stands_on)
-                self._needed.update(Ref(Kind.VOLUME, each.name) for each in found.mounts)
-            self._born.remove(made)  # not where it could not be asked
-        return not self._needed.isdisjoint((ref_of(thing), ref_of(thing)._replace(key=thing.name)))
+                found = self._engine.container(each)
+                self._needed.update(Ref(Kind.CONTAINER, called) for called in found.stands_on)
+                self._needed.update(Ref(Kind.VOLUME, mount.name) for mount in found.mounts)
+            self._known.add(each)  # not where it could not be asked
 
     def _is_touched(self, ref: Ref) -> bool:
         if ref in self._touched[ref.kind]:

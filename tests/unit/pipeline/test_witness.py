@@ -141,6 +141,17 @@ def test_a_new_container_that_could_not_be_asked_is_asked_again() -> None:
     assert "which needs it" in told(witness(STEPS["container"]))
 
 
+@pytest.mark.parametrize(("name", "number"), [("container", 14), ("volume", 16)])
+def test_what_happens_while_new_containers_are_asked_counts(name: str, number: int) -> None:
+    """There may be hundreds of them, and nothing else is asked before the deed."""
+    engine = FakeEngine()
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    engine.run(a_container("made"))
+    engine.just_before("container", lambda: emit(engine, number))
+    assert name in told(witness(STEPS[name]))
+
+
 @pytest.mark.parametrize(("number", "times", "reason"), [(16, 1, "unverified"), (11, REMEMBERED_EVENTS, "removed")])
 def test_a_use_at_the_very_last_moment_is_told_and_not_that_much_happened(
     tmp_path: Path, number: int, times: int, reason: str
