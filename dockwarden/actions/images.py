@@ -101,7 +101,8 @@ class ImageVerb(Verb[Image]):
                 if went and tools.store is ImageStore.GRAPH:  # the other says so, too, of one that another record keeps
                     _take_steps(tools, found)
                     return Applied("removed")
-                tools.archive.progress()  # a thousand names take minutes, and more events than engines remember
+                with suppress(Stays):  # what was begun is ended, as what came back would lack its digests
+                    tools.archive.progress()  # a thousand names take minutes, and more events than engines remember
         except NotFoundError:
             gone.pop()  # somebody else was quicker, or it got another name: what is left decides
         except (Stays, AnswerError, ValueError) as error:

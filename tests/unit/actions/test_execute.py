@@ -406,18 +406,23 @@ def test_another_image_that_was_hit_is_told_also_where_ours_vanished(bench: Benc
     assert bench.intents.recipes[1].archive in bench.intents.archives
 
 
-@pytest.mark.parametrize("when", ["between steps", "while it waits", "while it archives"])
+@pytest.mark.parametrize("when", ["amid a step", "while it waits", "while it archives"])
 def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(bench: Bench, when: str) -> None:
-    images = [bench.put(f"app{n}", f"app{n}:1") for n in range(3)]
+    images = [bench.put(f"app{n}", f"app{n}:1", f"app{n}:2") for n in range(3)]
     ended: list[float] = []
     tools = replace(bench.ground.tools(bench.intents), is_ending=lambda: bool(ended))
 
     def end_at_once() -> None:
         ended.append(1)
-        raise ENDING
+        go_on()
+
+    def go_on() -> None:
+        if ended:
+            raise ENDING
 
     match when:
-        case "between steps":
+        case "amid a step":
+            tools.archive.progress = go_on
             bench.engine.just_before("untag", lambda: ended.append(1))
         case "while it waits":
             bench.ground.busy.extend(["a pull"] * 100)
@@ -427,7 +432,7 @@ def test_a_process_that_is_to_end_begins_nothing_more_and_leaves_nothing_open(be
                 tools.archive.folder, bench.intents, max_bytes=1 << 40, reserve_bytes=0, progress=end_at_once
             )
     outcomes = list(Executor(tools, bench.intents).run("run-1", [a_step(image) for image in images]))
-    done = 1 if when == "between steps" else 0
+    done = 1 if when == "amid a step" else 0
     assert [o.reason for o in outcomes] == ["removed"] * done + ["ending"] * (3 - done)
     assert bench.intents.open() == []
     assert len(bench.intents.archives) == done
