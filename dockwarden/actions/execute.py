@@ -16,7 +16,7 @@ from typing import Any
 from dockwarden import errors
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS, verb_of
-from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_needed
+from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_change, refuse_needed
 from dockwarden.model import Effect, Image, Outcome, Recipe, Record, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
@@ -191,7 +191,12 @@ class Executor:
             name = verb.last_name(self._tools, step, found)
             news = self._tools.news_of(step) if name else None  # else it is asked after the look, which tells more
             needs = self._tools.engine.needs() if verb.removes else ()
-            found = self._look(step, lambda: verb.find(self._tools.engine, name or step.ref.key), is_last=True)
+            try:
+                found = self._look(step, lambda: verb.find(self._tools.engine, name or step.ref.key), is_last=True)
+            except errors.NotFoundError:
+                if name and verb.find(self._tools.engine, step.ref.key):  # only its name is gone
+                    refuse_change(unless=False)
+                raise
             self._tools.found_by = name
             if news := news if name else self._tools.news_of(step):
                 raise Stays(Effect.SKIPPED, "changed", news.text)

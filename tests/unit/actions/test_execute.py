@@ -571,13 +571,14 @@ def test_a_removal_whose_effect_cannot_be_seen_says_so(bench: Bench) -> None:
     [
         (lambda engine, image: engine.name(image.id, "new:1"), (Effect.SKIPPED, "changed")),
         (lambda engine, _: engine.name("other:1", "app:1"), (Effect.SKIPPED, "changed")),
+        (lambda engine, _: engine.unname("app:1"), (Effect.SKIPPED, "changed")),
         (lambda engine, image: engine.vanish(image.id), (Effect.SKIPPED, "gone")),
         (
             lambda engine, _: engine.errors.update({"image": AnswerError("image: Size is missing")}),
             (Effect.FAILED, "engine_error"),
         ),
     ],
-    ids=["a new tag", "a tag moved", "gone", "an error"],
+    ids=["a new tag", "a tag moved", "a tag gone", "gone", "an error"],
 )
 def test_what_changes_while_the_intent_is_written_is_seen(
     bench: Bench, change: Callable[[FakeEngine, Image], None], expected: tuple[Effect, str]
