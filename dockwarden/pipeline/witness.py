@@ -89,16 +89,17 @@ class Witness:
 
     def follow(self) -> None:
         """Read on. Raises EngineError."""
-        until, asked_at = self._engine.now_ns(), time.monotonic()
+        now, asked_at = self._engine.now_ns(), time.monotonic()
         if self._lost:
             return
-        if until < self._since_ns:
+        if now < self._since_ns:
             self._lost = "the clock of the engine was set back, so nobody knows what happened since it was judged"
             return
         is_long = asked_at - self._asked_at > _SHORT_SECONDS
-        if is_long and self._engine.replayed(self._since_ns, until) >= REPLAYED_AT_MOST:
+        if is_long and self._engine.replayed(self._since_ns, now) >= REPLAYED_AT_MOST:
             self._lost = "so much happened since it was judged that the engine does not remember all of it"
             return
+        until = self._engine.now_ns()  # counting takes a while, and a deed may come next
         for event in self._engine.events(self._since_ns, until):
             self._born |= {event.id} if (event.type, event.action) == (Kind.CONTAINER, "create") else set()
             for ref in _touched_by(event):

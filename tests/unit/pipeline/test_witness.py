@@ -152,6 +152,14 @@ def test_what_happens_while_new_containers_are_asked_counts(name: str, number: i
     assert name in told(witness(STEPS[name]))
 
 
+def test_what_happens_while_events_are_counted_counts() -> None:
+    engine = FakeEngine()
+    witness = Witness(engine).begin(engine.clock.now_ns)
+    engine.clock.pass_(0.001)
+    engine.just_before("replayed", lambda: emit(engine, 16))
+    assert "volume" in told(witness(STEPS["volume"]))
+
+
 @pytest.mark.parametrize(("number", "times", "reason"), [(16, 1, "unverified"), (11, REMEMBERED_EVENTS, "removed")])
 def test_a_use_at_the_very_last_moment_is_told_and_not_that_much_happened(
     tmp_path: Path, number: int, times: int, reason: str
