@@ -114,7 +114,7 @@ def test_a_container_that_a_new_one_stands_on_is_not_to_go(action: str, called: 
 
 
 @pytest.mark.parametrize(("name", "is_kept"), [("data", True), ("data2", False)])
-def test_a_volume_whose_folder_a_new_container_mounts_is_not_to_go(name: str, is_kept: bool) -> None:  # noqa: FBT001
+def test_a_volume_whose_folder_a_new_container_mounts_is_not_to_go(name: str, *, is_kept: bool) -> None:
     """By its place, of which no event of the volume tells."""
     engine = FakeEngine()
     witness = Witness(engine).begin(engine.clock.now_ns)
