@@ -75,7 +75,8 @@ def fill(sheet: Facts, names: Iterable[str], ref: Ref, view: View) -> None:
         raise KeyError(ref)
     for name in names:
         if name not in known:
-            value = (row := facts[name]).read(subject, view)
+            row = facts[name]
+            value = row.read(subject, view)
             if value is not None and (convert := OF_TYPE.get(row.type)) is not None:
                 value = convert(value)
             if value is not None:

@@ -27,13 +27,13 @@ from dockwarden.ports import BELIEVED_SECONDS, Ask, Disk, Registry, Reply
 from dockwarden.reference import full
 
 INSPECT, USAGE, REGISTRY = 1, 2, 3
-_Source = str | tuple[str, str]
+_Source = str | tuple[str, str]  # what a sweep asks for once: of everything, by a name; or a fact, and of which object
 _STEP_FACTS = frozenset({"image.history", "image.instructions"})
 _MEASURED = frozenset({"container.log_bytes", "container.processes", "service.running"})
 _AT_ONCE = 4
 _WIDEST_SECONDS = 3600.0
 # By fact, what of all images it takes.
-_OF_ALL_IMAGES: dict[str, _Source] = {
+_OF_ALL_IMAGES = {
     **{f"image.{name}": "bases" for name in ("base", "base_known", "bases", "base_digest", "children", "is_base")},
     **{f"host.{name}": "sizes" for name in BREAKDOWN},
     "image.unique_size": "sizes",
@@ -123,7 +123,7 @@ class Gatherer:
         """Get a fact, and those of ``needs`` no dearer. Raises LaterError: an answer, or what is dear, comes first."""
         vocabulary = facts.VOCABULARY[ref.kind]
         cost = vocabulary[missing].cost
-        source = (missing, ref.key) if missing in _MEASURED else _OF_ALL_IMAGES.get(missing)
+        source: _Source = (missing, ref.key) if missing in _MEASURED else _OF_ALL_IMAGES.get(missing, "")
         if cost >= REGISTRY:
             self._ask(gathering, ref, missing)
         elif source and source not in gathering.tried:

@@ -1,7 +1,8 @@
 """Facts that only a registry knows: which digest a tag has there, what that means here, and what is newer. Pure.
 
-Input: a tag and the answers gathered so far (``View.replies``). Output: values, or the next question to ask: a HEAD
-first, a manifest only where digests differ, a list of tags only for versions. Out of bounds: asking.
+Input: a tag and the answers gathered so far (``View.replies``). Output: values, or the next question to ask
+(``View.question``): a HEAD first, a manifest only where digests differ, a list of tags only for versions. Out of
+bounds: asking.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +74,7 @@ def followed_tag(thing: Container | Service) -> str:
     return parsed.tagged if parsed and (parsed.digest or is_tag) else ""
 
 
-def _reply(view: View, what: str, key: str, *, may_lack: object = False) -> Reply:
+def _reply(view: View, what: str, key: str, *, may_lack: bool = False) -> Reply:
     """An answer; a failed one is as good as none, but it is not asked for again.
 
     ``may_lack``: it is empty where the registry does not have what it named, as it may list such tags.
@@ -148,7 +149,7 @@ def _is_spared(local: _Local, current: str, view: View) -> bool:
     ours = _manifests(current, local, view)
     if local.store is ImageStore.GRAPH:
         named = ((number, f"{local.repository}@{digest}") for number, digest in enumerate(ours))
-        replies = (_reply(view, "manifest", name, may_lack=number) for number, name in named)
+        replies = (_reply(view, "manifest", name, may_lack=number > 0) for number, name in named)
         return any(reply.config == local.image.id for reply in replies)  # a copy may be without other variants
     here = local.digests[0]
     return here in ours or (bool(ours) and set(ours) == set(_manifests(here, local, view)))
@@ -159,7 +160,7 @@ def _manifests(digest: str, local: _Local, view: View, depth: int = 0) -> list[s
 
     These are several where an image does not say which variant of an architecture it is for.
     """
-    reply = _reply(view, "manifest", f"{local.repository}@{digest}", may_lack=depth)
+    reply = _reply(view, "manifest", f"{local.repository}@{digest}", may_lack=depth > 0)
     if not reply.entries:
         return [digest] if not depth or _fits_config(reply.config, local, view) else []
     found = []
@@ -235,6 +236,12 @@ def _newest(local: _Local, view: View) -> str:
         raise _UnknownError from error
 
 
+def _latest_is(local: _Local, view: View) -> list[str]:
+    if not _reply(view, "digest", local.tag, may_lack=True).digest:
+        return []
+    return aliases(local.name, _reply(view, "tags", local.repository).tags, _look(local, view, here=False))
+
+
 def _compute(fact: str, tag: str, view: View) -> FactValue:
     local = _local(tag, view)
     built_here = _is_built_here(local.image, view)
@@ -252,10 +259,8 @@ def _compute(fact: str, tag: str, view: View) -> FactValue:
         case "registry.newest_version_digest":
             name = _newest(local, view)
             return _reply(view, "digest", f"{local.repository}:{name}").digest if name else ""
-        case "registry.latest_is" if not _reply(view, "digest", tag, may_lack=True).digest:
-            return []
         case "registry.latest_is":
-            return aliases(local.name, _reply(view, "tags", local.repository).tags, _look(local, view, here=False))
+            return _latest_is(local, view)
         case _:
             return _reply(view, "digest", tag).digest
 
@@ -295,7 +300,7 @@ def _entries(repository: str, index: str, view: View) -> Iterator[str]:
     for number, digest in enumerate(left):
         if number > _MOST_LOOKED_INTO:
             raise _UnknownError
-        for entry in _reply(view, "manifest", f"{repository}@{digest}", may_lack=number).entries:
+        for entry in _reply(view, "manifest", f"{repository}@{digest}", may_lack=number > 0).entries:
             yield entry.digest
             left += [entry.digest] if entry.is_index else []
 

@@ -44,8 +44,9 @@ class Shares:
 
     def alone(self) -> dict[str, int]:
         """By image ID, the bytes that the disk gains if this image alone goes."""
-        own = {image: (part.size for part in parts if part.owners == 1) for image, parts in self._parts.items()}
-        return {image: round(sum(sizes)) for image, sizes in own.items()}
+        return {
+            image: round(sum(part.size for part in parts if part.owners == 1)) for image, parts in self._parts.items()
+        }
 
     def freed(self, going: Iterable[str]) -> list[int]:
         """The bytes that the disk gains by each of these images in turn; 0 for "" and for those that are not known."""
