@@ -21,7 +21,7 @@ from dockwarden.policy.cel import Compiler, type_of
 from dockwarden.policy.evaluate import COMES_WITH
 from dockwarden.policy.excuses import read_until
 from dockwarden.policy.load.expressions import Expressions
-from dockwarden.policy.load.extra import trials, uncovered
+from dockwarden.policy.load.trials import trials, uncovered
 
 _DEAREST_MEASURED_ANEW = 1
 _AS_WRITTEN = ("name", "subject", "severity", "on_unknown", "title", "description", "remediation")
@@ -55,7 +55,8 @@ class Builder:
         for key in ("params", *_SETTINGS.values()):
             for name in sorted(getattr(host, key).keys() - names):
                 self._refuse((key, name), f"no such policy in {', '.join(self.loaded)}" + text.near(name, names))
-        written = [(source.file, *each) for source in sources for each in source.policies()]
+        written = [(source.file, path, raw) for source in sources for path, raw in source.policies()]
+        self._written = {str(raw.get("name")): raw for _, _, raw in written}
         self._params = {(file, path): self._params_of(raw) for file, path, raw in written}
         self._compiler = Compiler(vocabulary, _lists(sources), filter(None, self._params.values()))
 
@@ -103,7 +104,8 @@ class Builder:
     def exceptions(self, now: float) -> Iterator[PolicyException]:
         """The exceptions of all sources that can be used, after their policies."""
         ids: dict[str, str] = {}
-        for source, index, shape in [(s, *each) for s, file in self._shapes for each in enumerate(file.exceptions)]:
+        found = [(source, index, shape) for source, file in self._shapes for index, shape in enumerate(file.exceptions)]
+        for source, index, shape in found:
             path: Path = ("exceptions", index)
             place = f"{source.file}:{source.place(path).line}"
             if first := ids.get(shape.id):
@@ -124,21 +126,21 @@ class Builder:
 
     def _about(self, source: Source, path: Path, shape: document.Exemption) -> tuple[frozenset[str], Kind | None]:
         """The policies that it names, but for those that nobody may excuse, and their subject."""
-        names, all_ = set[str](), {str(raw.get("name")): raw for each in self.sources for _, raw in each.policies()}
-        barred = {name for name, written in all_.items() if written.get("excusable") == "never"}
+        names: set[str] = set()
+        barred = {name for name, raw in self._written.items() if raw.get("excusable") == "never"}
         for index, pattern in enumerate(shape.policies):
-            found = {name for name in all_ if fnmatchcase(name, pattern)}
+            found = {name for name in self._written if fnmatchcase(name, pattern)}
             if not found:
-                known = ", ".join(sorted(all_)) or "none, so name the files or packs that have them, too"
-                hint = text.near(pattern, all_) or f"; there are {known}"
+                known = ", ".join(sorted(self._written)) or "none, so name the files or packs that have them, too"
+                hint = text.near(pattern, self._written) or f"; there are {known}"
                 source.refuse((*path, "policies", index), f"no policy is called {pattern}{hint}")
             if found and found <= barred:
                 why = f"{', '.join(sorted(found))} says that nobody may excuse it (excusable: never)"
                 source.refuse((*path, "policies", index), why)
-            if pattern in found and all_[pattern].get("mode") == Mode.OFF:
+            if pattern in found and self._written[pattern].get("mode") == Mode.OFF:
                 self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
             names |= found
-        kinds = {all_[name].get("subject") for name in names}
+        kinds = {self._written[name].get("subject") for name in names}
         if len(kinds) > 1:
             subjects = ", ".join(sorted(map(str, kinds)))
             source.refuse((*path, "policies"), f"must be about one subject; these are about {subjects}")

@@ -1,4 +1,4 @@
-"""From what is written beside policies: their tests.
+"""From the tests written beside policies to trials.
 
 Input: shapes, compiled policies, the vocabulary. Output: trials, and what they leave untried; what is wrong is noted in
 the sources. Out of bounds: running tests.
