@@ -84,7 +84,7 @@ class Program:
         source: the expression's text.
         references: the facts it needs; params and lists are not among them.
         constants: the params and lists it needs.
-        doubts: what of it is certainly wrong, may mean something else, or may fail.
+        doubts: what of it is certainly wrong, may mean something else, or may fail; its vocabulary and literals.
         params: the params in it, each with the place of its dot.
         searches: regular expressions in it that are no more than texts, from where to where, and without them.
     """

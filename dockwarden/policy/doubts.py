@@ -55,7 +55,16 @@ class _Meant(NamedTuple):
 
 @dataclass(eq=False)
 class Doubts:
-    """Doubts about one expression. ``settled``: facts of which it, or one ``before``, says what of their being none."""
+    """Doubts about one expression.
+
+    Attributes:
+        problems: what of it is certainly wrong.
+        risks: what of it may fail on some object.
+        literals: the constants written in it.
+        names: the facts, params and lists it looks at.
+        remarks: what of it may mean something else than it says.
+        settled: facts of which it, or one ``before``, says what of their being none.
+    """
 
     source: str
     facts: Specs

@@ -35,8 +35,10 @@ def judge(policy: Policy, facts: Facts, tried: Collection[str] = ()) -> Verdict:
 def finding(policy: Policy, ref: Ref, name: str, facts: Facts) -> Result:
     """The result of a ``fail``: its message, and as evidence the facts that its conditions refer to."""
     evidence = {fact: facts.known[fact] for fact in _used(policy) if fact in facts.known}
-    found = Result(policy.name, ref, name, Status.FAIL, policy.severity, render(policy, facts), evidence=evidence)
-    return found._replace(definition=policy.definition)
+    told = render(policy, facts)
+    return Result(
+        policy.name, ref, name, Status.FAIL, policy.severity, told, evidence=evidence, definition=policy.definition
+    )
 
 
 def candidate(policy: Policy, facts: Facts) -> str:

@@ -147,8 +147,10 @@ _FOREIGN = (
     (r"(?i)\blt\b", "did you mean <?"),
     (r"\.\.", "write a >= 1 && a <= 5"),
     (r"(?i)\bbetween\b", "write a >= 1 && a <= 5"),
-    (r"\b(i?contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
-     "functions have brackets, as in a.contains('b')"),
+    (
+        r"\b(i?contains|includes|startsWith|startswith|endsWith|endswith|matches|match)\b(?!\s*\()",
+        "functions have brackets, as in a.contains('b')",
+    ),
     (r"(?i)\b(a|de)sc(ending)?\b", "the lowest goes first; to turn it round write now - a of a time, -a of a number"),
     (r"\bif\b|\bthen\b|\belse\b|\bunless\b", "write condition ? this : that"),
     (r"\bfor\b|\bsome\b|\[\*?\]|\[_\]", "write list.exists(i, i.key == 'a')"),
@@ -169,7 +171,7 @@ _FOREIGN = (
     (r"\[\s*-?\d*\s*:", "write a.substring(0, 3), or a.startsWith('b')"),
     (r"\b\d+,\d+\b", "numbers have a point, as in 1.5"),
     (r";|,", "join conditions with && or ||"),
-)  # fmt: skip
+)
 _STRINGS = re.compile(r"[rR]?(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")")
 # What is told of an operator or function and the types it was given.
 _MISMATCHES = (

@@ -37,28 +37,43 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "version": (r"(\d+(\.\d+)*)?", "a version is numbers and dots, as in '1.27.3'"),
     "release": (r"\d+\.\d+\.\d.*", "it begins with a number and has three, as in '26.1.5'", r"\d.*"),
     "variant": (r"(?!-).*", "it is what follows the version and its -, as in 'alpine'", r"(?!-).*"),
-    "host_option": (r"name=(?!seccomp$).*", "these are written as in 'name=rootless', 'name=seccomp,profile=default'",
-                    r"n?a?m?e?(=.*)?"),
+    "host_option": (
+        r"name=(?!seccomp$).*",
+        "these are written as in 'name=rootless', 'name=seccomp,profile=default'",
+        r"n?a?m?e?(=.*)?",
+    ),
     "link": (r"/[^:]+:/.+", "links are written '/db:/web/db'"),
     "hosts": (r"[^:=]+[:=].+", "these are written 'name:address'; use startsWith('name:')"),
-    "id": (r"sha256:[0-9a-f]{64}", "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them",
-           _DIGEST_START),
+    "id": (
+        r"sha256:[0-9a-f]{64}",
+        "an ID is 'sha256:' and 64 digits; image.short_id has the first 12 of them",
+        _DIGEST_START,
+    ),
     "short_id": (r"([0-9a-f]{12})?", "a short ID has 12 digits of 0-9a-f"),
     "digest": (r"sha\d+:[0-9a-f]{64,}", "a digest is 'sha256:' and 64 digits", _DIGEST_START),
-    "repository_digest": (r".+@sha\d+:[0-9a-f]{64,}", "these are written 'docker.io/library/nginx@sha256:…'",
-                          r"(?!sha\d+:).*"),
+    "repository_digest": (
+        r".+@sha\d+:[0-9a-f]{64,}",
+        "these are written 'docker.io/library/nginx@sha256:…'",
+        r"(?!sha\d+:).*",
+    ),
     "name": (r"[^/].*", "names have no / at their beginning", r"[^/].*"),
-    "capability": (r"(?!CAP_)[A-Z0-9_]+", "capabilities are written in capitals and without CAP_, as in 'SYS_ADMIN'",
-                   r"(?!CAP_).*"),
+    "capability": (
+        r"(?!CAP_)[A-Z0-9_]+",
+        "capabilities are written in capitals and without CAP_, as in 'SYS_ADMIN'",
+        r"(?!CAP_).*",
+    ),
     "port": (r"\d+(-\d+)?/[a-z]+", "ports are written '80/tcp'"),
-    "bound_port": (r".*->\d+/[a-z]+",
-                   "a published port is written '0.0.0.0:8080->80/tcp'; use .exists(p, p.matches('(^|->)80/tcp$'))"),
+    "bound_port": (
+        r".*->\d+/[a-z]+",
+        "a published port is written '0.0.0.0:8080->80/tcp'; use .exists(p, p.matches('(^|->)80/tcp$'))",
+    ),
     "device": (r"[^:]+:[^:]+:.*", "devices are written '/dev/fuse:/dev/fuse:rwm'; use startsWith('/dev/fuse:')"),
     "signal": (r"SIG.+", "signals are told by their names, as in 'SIGKILL'", r"SIG.*|S?I?"),
     "ulimit": (r"\w+=-?\d+:-?\d+", "limits are written 'nofile=1024:2048'; use .exists(u, u.startsWith('nofile='))"),
     "security_opt": (
         r"(?!no-new-priv|seccomp|apparmor).*",
-        "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor"),
+        "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
+    ),
     "ip": (r"[0-9a-fA-F.:]*(%.+)?", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
     "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
     "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}, as in '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
@@ -66,9 +81,11 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "network_mode": (r"(?!container$).*", "it begins with 'container:' where another's network is joined"),
     "variable": (r"[^=]*", "there are names only, never values"),
     "key": (r"[^=]*", "keys and values are apart, as in labels[?'team'].orValue('') == 'web'"),
-    "registry": (r"(?!.*/).*[.:].*|localhost|",
-                 "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'"),
-}  # fmt: skip
+    "registry": (
+        r"(?!.*/).*[.:].*|localhost|",
+        "a registry is a host, as in 'docker.io' or 'registry.example.com:5000'",
+    ),
+}
 # Of these forms, what any part of a text looks like.
 _UNTAGGED = "what has no name has no tags: size(image.tags) == 0"
 _NEVER_EMPTY = {"tag.registry": "of Docker Hub it is 'docker.io'", "volume.name": "ask for volume.anonymous"}

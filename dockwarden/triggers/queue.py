@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from dockwarden.metrics import Metrics
 from dockwarden.model import Dirty, EngineInfo, PolicySet
@@ -84,7 +83,7 @@ class Queue:
             self._newest_ns = at_ns  # not the greatest: a clock may be set back
             if len(self._dirty) > self._most:
                 self._dirty.clear()
-                self._note(resync=self._other.resync or "overflow")
+                self._other = replace(self._other, resync=self._other.resync or "overflow")
             self._ready.notify()
 
     def submit_job(self, name: str) -> None:
@@ -98,22 +97,21 @@ class Queue:
     def submit_resync(self, reason: str, connected: EngineInfo | None = None) -> None:
         """Everything must be listed again, after a new connection if ``connected`` is given."""
         with self._ready:
-            self._note(resync=self._other.resync or reason)
+            self._other = replace(self._other, resync=self._other.resync or reason)
             if connected is not None:
-                self._note(connected=connected, lost=False)
+                self._other = replace(self._other, connected=connected, lost=False)
+            self._ready.notify()
 
     def submit_lost(self) -> None:
         """The engine does not answer; what waits for it is void, because a resync follows its return."""
         with self._ready:
             self._dirty.clear()
-            self._note(resync="", connected=None, lost=True)
+            self._other = replace(self._other, resync="", connected=None, lost=True)
+            self._ready.notify()
 
     def submit_policies(self, policies: PolicySet) -> None:
-        self._note(policies=policies)
-
-    def _note(self, **besides: Any) -> None:
         with self._ready:
-            self._other = replace(self._other, **besides)
+            self._other = replace(self._other, policies=policies)
             self._ready.notify()
 
     def wake(self) -> None:
