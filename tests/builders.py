@@ -206,7 +206,6 @@ def a_service(name: str = "web", image_ref: str = "nginx:1", **others: Any) -> S
             labels={"com.docker.stack.namespace": "shop"},
             created_at=NOW - DAY,
             update_state="",
-            updated_at=None,
             published=((80, 8080, "tcp", "ingress"),),
             networks=(),
             mounts=(a_mount("data"),),

@@ -332,7 +332,6 @@ class Service:
     labels: Mapping[str, str]
     created_at: float | None
     update_state: str
-    updated_at: float | None
     published: tuple[tuple[int, int, str, str], ...]
     networks: tuple[str, ...]
     mounts: tuple[Mount, ...]
@@ -346,6 +345,7 @@ class Service:
     unplaced: str = ""
     restart_condition: str = "any"
     is_over: bool = False
+    updated_at: float | None = None
 
 
 Thing = Image | Container | Volume | Network | Service

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dockwarden.cli import main
-from tests.builders import a_volume, an_image
+from tests.builders import a_service, a_volume, an_image
 from tests.unit.onlooker import Host
 
 if TYPE_CHECKING:
@@ -113,3 +113,16 @@ def test_a_new_host_shows_what_would_go_when_it_is_old_enough(desk: Desk) -> Non
     assert not (desk.folder / "plan.json").exists()
     with pytest.raises(SystemExit, match="2"):
         desk.run("plan", "--watched", "soon")
+
+
+def test_a_snapshot_from_before_the_latest_fields_of_a_service_is_read(desk: Desk) -> None:
+    service = a_service("web", "nginx:1")
+    desk.host.engine.swarm = {service.id: service}
+    code, out, err = desk.run("snapshot")
+    assert code == 0, err
+    host = json.loads(out)
+    for each in host["services"]:
+        del each["updated_at"]
+    (desk.folder / "host.json").write_text(json.dumps(host))
+    code, _, err = desk.run("plan", "--from", str(desk.folder / "host.json"))
+    assert code == 0, err
