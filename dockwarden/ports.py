@@ -305,10 +305,13 @@ class Intents(Protocol):
     def amend(self, number: int, recipe: Recipe) -> None:
         """Commit, durably, how far a step has come."""
 
-    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
+    def is_barred(
+        self, action: str, name: str, image_id: str, back_to: str = "", service: str = "", platform: str = ""
+    ) -> bool:
         """Whether this was done to an object of this name, with this image, and did not stay: it failed, or was undone.
 
-        ``back_to``: the image that others took it back to since; ``service``: of Compose, whose containers are alike.
+        ``back_to``: the image that others took it back to since; ``service``: of Compose, whose containers are alike;
+        ``platform``: of the image before, for which this one was not, whatever it was pulled for.
         """
 
     def conclude(self, number: int, outcome: Outcome) -> None:

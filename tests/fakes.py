@@ -787,7 +787,9 @@ class FakeIntents:
             raise LedgerError("no space left on device")
         self.recipes[number] = recipe
 
-    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
+    def is_barred(
+        self, action: str, name: str, image_id: str, back_to: str = "", service: str = "", platform: str = ""
+    ) -> bool:
         ended = ((self.recipes[number], outcome) for number, outcome in self.outcomes.items())
         undone = {recipe.parameters.get("undoes") for recipe, outcome in ended if outcome.effect is Effect.APPLIED}
 
@@ -796,14 +798,20 @@ class FakeIntents:
 
         return any(
             self.written[number].action == action
-            and (self.written[number].name == name or service in self._services(number))
+            and image_id in (about.get("new_image_id"), about.get("from"))
             and (
-                outcome.reason in ("rolled_back", "paused", "other_platform")
-                or number in undone
-                or (stands(outcome) and self.recipes[number].parameters.get("image_ref") == back_to)
+                (outcome.reason, about.get("was_here"), about.get("platform")) == ("other_platform", False, platform)
+                or (
+                    (self.written[number].name == name or service in self._services(number))
+                    and (
+                        outcome.reason in ("rolled_back", "paused")
+                        or number in undone
+                        or (stands(outcome) and about.get("image_ref") == back_to)
+                    )
+                )
             )
-            and image_id in (self.recipes[number].parameters.get(key) for key in ("new_image_id", "from"))
             for number, outcome in self.outcomes.items()
+            for about in (self.recipes[number].parameters,)
         )
 
     def _services(self, number: int) -> set[object]:

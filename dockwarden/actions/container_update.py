@@ -90,7 +90,8 @@ class ContainerUpdate(ContainerVerb):
         verb.refuse_change(unless=bool(source) or step.digest in ("", new.id if new else ""))
         if new is not None and platform_of(old) != platform_of(new):
             raise Stays(Effect.REFUSED, "other_platform", "the image that its tag names is for another platform")
-        verb.refuse_barred(tools, step, new.id if new else source, service=containers.several(found))
+        alike = {"service": containers.several(found), "platform": platform_of(old)}
+        verb.refuse_barred(tools, step, new.id if new else source, **alike)
         if lost := sorted(_dependents(tools, step, found)):
             text = f"{', '.join(lost)}: it stands on this container, and cannot or must not be made again after it"
             raise Stays(Effect.REFUSED, "dependents", text)
@@ -124,6 +125,7 @@ class ContainerUpdate(ContainerVerb):
                 "from": source,
                 "was_here": new is not None,
                 "service": containers.several(found),
+                "platform": platform_of(tools.engine.image(found.image_id)),
                 "tag_was": named.id if (named := tools.image(tag)) else found.image_id,
                 "joined": [_about(each, mark) for each in joined],
                 "phase": "begun",

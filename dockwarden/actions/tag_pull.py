@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dockwarden import reference
-from dockwarden.actions.images import ImageVerb
+from dockwarden.actions.images import ImageVerb, platform_of
 from dockwarden.actions.pulling import bring, leave, move, served
 from dockwarden.actions.verb import Applied, Gain, NoOptions, Stays, Tools, Why, refuse_barred, refuse_change
 from dockwarden.errors import MissingError
@@ -27,7 +27,7 @@ class TagPull(ImageVerb):
         super().check(tools, step, judged, found)
         source = _source(tools, step)
         refuse_change(unless=source not in found.digests)
-        refuse_barred(tools, step, source)
+        refuse_barred(tools, step, source, platform=platform_of(found))
 
     def foresee(self, tools: Tools, step: Step) -> str:
         found = self.find(tools.engine, step.ref.key)

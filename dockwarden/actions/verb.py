@@ -295,10 +295,13 @@ def refuse_change(*, unless: bool) -> None:
         raise Stays(Effect.SKIPPED, "changed", "it is not what was judged any more")
 
 
-def refuse_barred(tools: Tools, step: Step, image_id: str, *, back_to: str = "", service: str = "") -> None:
-    """Raises Stays if this image did not stay there before; not where somebody plans without limits."""
+def refuse_barred(tools: Tools, step: Step, image_id: str, **about: str) -> None:
+    """Raises Stays if this image did not stay there before; not where somebody plans without limits.
+
+    ``about``: what more ``Intents.is_barred`` takes.
+    """
     is_barred = tools.archive.intents.is_barred
-    if not step.options.get("over_limits") and is_barred(step.action, step.name, image_id, back_to, service):
+    if not step.options.get("over_limits") and is_barred(step.action, step.name, image_id, **about):
         text = reference.short_id(image_id.rpartition("@")[2])
         text = f"{text} was rolled back, undone or for another platform before; tried again when its tag moves, or by"
         raise Stays(Effect.REFUSED, "barred", f"{text} `dockwarden plan --over-limits --save FILE`, then `apply FILE`")

@@ -132,17 +132,20 @@ class Actions(LedgerFile):
         with self._write(durable=True) as db:
             db.execute("UPDATE actions SET recipe = ? WHERE id = ?", (json.dumps(recipe._asdict()), number))
 
-    def is_barred(self, action: str, name: str, image_id: str, back_to: str = "", service: str = "") -> bool:
+    def is_barred(
+        self, action: str, name: str, image_id: str, back_to: str = "", service: str = "", platform: str = ""
+    ) -> bool:
         query = (
-            "SELECT 1 FROM actions a WHERE action = ? AND (name = ? "
-            "OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) "
-            "AND (reason IN ('rolled_back', 'paused', 'other_platform') "
-            "OR ((outcome = 'applied' OR reason = 'updating') AND json_extract(recipe, '$.parameters.image_ref') = ?) "
-            "OR EXISTS (SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')) "
+            "SELECT 1 FROM actions a WHERE action = ? "
             "AND ? IN (json_extract(recipe, '$.parameters.new_image_id'), json_extract(recipe, '$.parameters.from')) "
-            "LIMIT 1"
+            "AND ((reason = 'other_platform' AND NOT json_extract(recipe, '$.parameters.was_here') "
+            "AND json_extract(recipe, '$.parameters.platform') = nullif(?, '')) "
+            "OR ((name = ? OR json_extract(recipe, '$.parameters.service') = nullif(?, '')) "
+            "AND (reason IN ('rolled_back', 'paused') "
+            "OR ((outcome = 'applied' OR reason = 'updating') AND json_extract(recipe, '$.parameters.image_ref') = ?) "
+            "OR EXISTS (SELECT 1 FROM actions WHERE undoes = a.id AND outcome = 'applied')))) LIMIT 1"
         )
-        return bool(self._read(query, (action, name, service, back_to, image_id)))
+        return bool(self._read(query, (action, image_id, platform, name, service, back_to)))
 
     def conclude(self, number: int, outcome: Outcome) -> None:
         ended = (outcome.effect.value, outcome.reason, outcome.detail, outcome.freed_bytes)

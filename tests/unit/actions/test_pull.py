@@ -143,6 +143,15 @@ def test_what_is_for_another_platform_is_pulled_only_once(bench: Bench) -> None:
     assert bench.pull().reason == "barred"
 
 
+def test_what_somebody_had_here_for_another_platform_is_pulled_when_it_went(bench: Bench) -> None:
+    theirs = an_image("theirs", digests=(f"{REPOSITORY}@{NEW}",), inspected=details(platform="linux/arm64"))
+    bench.engine.put(theirs)
+    assert bench.pull().reason == "other_platform"
+    assert bench.engine.image(theirs.id) == theirs
+    bench.engine.untag(f"{REPOSITORY}@{NEW}")
+    assert bench.pull().reason == "pulled"
+
+
 def test_a_tag_that_somebody_moves_here_meanwhile_stays_theirs(bench: Bench) -> None:
     def move() -> None:
         bench.engine.put(an_image("theirs"))

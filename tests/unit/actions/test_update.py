@@ -28,7 +28,7 @@ from dockwarden.errors import (
 )
 from dockwarden.model import Container, Effect, ImageStore, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.ports import Written
-from tests.builders import HOUR, a_container, an_image, image_id, with_tags
+from tests.builders import HOUR, a_container, an_image, details, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
 if TYPE_CHECKING:
@@ -304,6 +304,17 @@ def test_an_image_is_barred_for_all_that_compose_makes_for_one_service(
     assert bench.run().reason == "rolled_back"
     bench.patched.undo()
     assert bench.run("two").reason == told
+
+
+def test_what_is_for_another_platform_is_pulled_once_for_all_of_a_tag(bench: Bench) -> None:
+    digest = f"sha256:{'2' * 64}"
+    bench.ground._registry.digests["docker.io/library/app:1"] = digest
+    bench.engine.served[f"docker.io/library/app@{digest}"] = an_image("arm", inspected=details(platform="linux/arm64"))
+    bench.engine.run(a_container("two", "app:1"))
+    bench.engine.alter("two", "update", image_id=image_id("old"))
+    assert bench.run(pull=True).reason == "other_platform"
+    bench.engine.just_before("pull_image", lambda: pytest.fail("it was pulled again"))
+    assert [bench.run(name, pull=True).reason for name in ("web", "two")] == ["barred", "barred"]
 
 
 def test_an_image_that_somebody_removes_before_it_is_used_is_tried_when_it_is_back(bench: Bench) -> None:

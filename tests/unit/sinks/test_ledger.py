@@ -406,13 +406,30 @@ def test_an_image_is_barred_for_longer_than_its_update_can_be_undone(
 ) -> None:
     ledger.claim(ENGINE)
     step = STEP._replace(action="update")
-    about = {"new_image_id": APP.key, "image_ref": "app:1"}
+    about = {"new_image_id": APP.key, "image_ref": "app:1", "platform": "linux/amd64", "was_here": False}
     ledger.conclude(ledger.intend("run-1", step, Recipe("update", about)), outcome_of(step, effect, reason))
     book.watched += 15 * 86400
     ledger.expire()
     assert ledger.undoable() == []
-    assert ledger.is_barred("update", step.name, APP.key, back_to="app:1")
-    assert not ledger.is_barred("update", step.name, "another image", back_to="app:1")
+    alike = {"back_to": "app:1", "platform": "linux/amd64"}
+    assert ledger.is_barred("update", step.name, APP.key, **alike)
+    assert not ledger.is_barred("update", step.name, "another image", **alike)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_barred"),
+    [({}, True), ({"was_here": True}, False), ({"platform": "linux/arm64"}, False), ({"platform": ""}, False)],
+)
+def test_what_was_pulled_for_another_platform_is_barred_for_all_of_this_one(
+    ledger: Ledger, more: dict[str, object], *, is_barred: bool
+) -> None:
+    ledger.claim(ENGINE)
+    about = {"from": APP.key, "platform": "linux/amd64", "was_here": False, **more}
+    number = ledger.intend("run-1", STEP, Recipe("update", about))
+    ledger.conclude(number, outcome_of(STEP, Effect.REFUSED, "other_platform"))
+    assert ledger.is_barred(STEP.action, "another", APP.key, platform="linux/amd64") == is_barred
+    assert not ledger.is_barred("pull", "another", APP.key, platform="linux/amd64")
+    assert not ledger.is_barred(STEP.action, STEP.name, APP.key)
 
 
 @pytest.mark.parametrize("end", ["told", "undone", "expired"])
