@@ -25,14 +25,14 @@ class TagPull(ImageVerb):
 
     def check(self, tools: Tools, step: Step, judged: Image, found: Image) -> None:
         super().check(tools, step, judged, found)
-        source = _source(tools, step)
-        refuse_change(unless=source not in found.digests)
-        refuse_barred(tools, step, source, platform=platform_of(found))
+        _refuse(tools, step, found, _source(tools, step))
 
     def foresee(self, tools: Tools, step: Step) -> str:
-        found = self.find(tools.engine, step.ref.key)
-        self.check(tools, step, found, found)
-        return f"from {reference.short_id(found.id)} to {_source(tools, step)}"
+        if not step.digest:  # its policy asks no registry; to do so for each tag, one by one, may take minutes
+            return ""
+        found, source = self.find(tools.engine, step.ref.key), _named(step, step.digest)
+        _refuse(tools, step, found, source)
+        return f"from {reference.short_id(found.id)} to {source}"
 
     def recipe(self, tools: Tools, step: Step, found: Image) -> Recipe:
         source = _source(tools, step)
@@ -70,4 +70,14 @@ class TagPull(ImageVerb):
 
 def _source(tools: Tools, step: Step) -> str:
     """What the tag is at its registry, by digest. Raises Stays."""
-    return f"{step.ref.key.rpartition(':')[0]}@{served(tools, step.ref.key, step.digest)}"
+    return _named(step, served(tools, step.ref.key, step.digest))
+
+
+def _named(step: Step, digest: str) -> str:
+    return f"{step.ref.key.rpartition(':')[0]}@{digest}"
+
+
+def _refuse(tools: Tools, step: Step, found: Image, source: str) -> None:
+    """Raises Stays if it is that already, or was in vain."""
+    refuse_change(unless=source not in found.digests)
+    refuse_barred(tools, step, source, platform=platform_of(found))

@@ -129,8 +129,11 @@ def test_what_was_undone_is_not_pulled_again_until_the_tag_moves(bench: Bench) -
     assert bench.pull().reason == "barred"
     step = Step("p", "pull", Ref(Kind.TAG, TAG), TAG, bench.engine.image("app:1"), "it moved", digest=NEW)
     foresee = bench.ground.executor(bench.intents)(bench.engine.info).foresee
+    bench.registry.asked.clear()
     assert foresee(step).startswith(f"but not now: {NEW[7:19]} was rolled back, undone")
     assert foresee(step._replace(options={"over_limits": True})).endswith(f" to {REPOSITORY}@{NEW}")
+    assert foresee(step._replace(digest="")) == ""
+    assert bench.registry.asked == [], "each is waited for by itself"
     bench.registry.digests[TAG] = NEWER
     bench.engine.served[f"{REPOSITORY}@{NEWER}"] = an_image("newer")
     assert bench.pull(NEWER).reason == "pulled"
