@@ -71,7 +71,7 @@ _REWRITTEN: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"(?<=^20\d\d\.)q(?=[1-4]\.)", re.IGNORECASE | re.ASCII), ""),  # 2024.q4.1
     (re.compile(r"(?<=\d[-+])security-(?=\d\d(?!\d))", re.ASCII), "patch"),  # 12.0.0-security-01
     (_JAVA_UPDATE, _numbers_of_update),
-    (re.compile(r"(?<=\d)\.v[0-9a-f_]{12,}(?=-|$)", re.ASCII), ""),  # 3341.v0766d82b_dec0-1 of Jenkins' agents
+    (re.compile(r"(?<=\d)\.v(?=[\d_]*[a-f])[0-9a-f_]{12,}(?=-|$)", re.ASCII), ""),  # 3341.v0766d82b_dec0-1
 )
 """What is written in another way than as a number, and the number."""
 

@@ -574,6 +574,9 @@ WORLDS = """
 # tdarr, of which some are mended
   latest 2.17.01 | 2.00.21 | 2.00.20.1 | 2.00.20 | 2.00.18.2
 > 2.00.20.1:2.17.01 2.00.18.2:2.17.01
+# times of builds that are written as the commits of Jenkins' agents are
+  latest 1.0.0.v202109021300 | 1.0.0.v202109011300 | 0.9.0.v202001011200
+> 1.0.0.v202109011300:1.0.0.v202109021300 0.9.0.v202001011200:1.0.0.v202109021300
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
