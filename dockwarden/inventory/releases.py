@@ -9,13 +9,13 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import BUT_FOR_B, SURELY_EARLY, Scheme, Version, days, is_branch, says_early, version
+from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, days, is_branch, says_early, version
 
 LINE = 2
 """Numbers that a line has, at most."""
 _OF_FLAVOURS = ("number", "u")  # 4.1.1-22 of Node's, 1.2.3-u22 of Ubuntu's
 _FIRST_DATE = 10_000  # no flavour has such a number
-_MIN_HASH, _DAYS = 10**6, range(19_000_101, 21_001_232)
+_HASH, _DAYS = re.compile(r"(?=.*[a-f])[0-9a-f]{7,40}", re.ASCII), range(19_000_101, 21_001_232)
 _MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
 _Releases = dict[Scheme, list[Version]]
 
@@ -82,13 +82,15 @@ def _without_slips(releases: _Releases) -> _Releases:
 
 
 def _with_hashes(releases: _Releases) -> _Releases:
-    """The same, where of hashes those without a letter are such, too, and no numbers of builds."""
+    """The same, where of hashes those without a letter are such, too, and no numbers of builds: they are as long."""
     found: _Releases = defaultdict(list)
     for scheme, versions in releases.items():
         of_hashes = scheme._replace(build=scheme.build.replace("number", "hash", 1))
+        others = releases.get(of_hashes, ()) if scheme.build.startswith("number") else ()
+        sizes = {len(word) for other in others for word in PARTS.split(other.tag) if _HASH.fullmatch(word)}
         for one in versions:
-            is_one = scheme.build.startswith("number") and of_hashes in releases and one.build[0] >= _MIN_HASH
-            is_one = is_one and int(str(one.build[0])[:8]) not in _DAYS
+            words = [word for word in PARTS.split(one.tag) if len(word) in sizes and word.isdecimal()]
+            is_one = any(int(word) == one.build[0] and int(word[:8]) not in _DAYS for word in words)
             told = one._replace(scheme=of_hashes, build=one.build[1:]) if is_one else one
             found[told.scheme].append(told)
     return found
