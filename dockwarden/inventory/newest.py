@@ -188,15 +188,14 @@ def _after_months(own: Version, book: Book, look: Look) -> Callable[[Version], b
 
 
 def _without_leap(own: Version, book: Book, look: Look) -> Callable[[Version], bool]:
-    """None after a leap from one version to the next, unless `latest` is beyond it; dates may leap."""
+    """None after a leap from one version to the next that `latest` is not beyond; dates may leap."""
     higher = {v.numbers[0] for v in book.releases[own.scheme] if v.numbers > own.numbers}
     steps = pairwise(sorted({own.numbers[0], *higher})) if own.scheme.kind != "date" else ()
-    leaps = (after for before, after in steps if after - before > max(_LEAP, before // 100))  # counts leave gaps
-    first = next(leaps, inf)
-    every = _with_plain(own.scheme, book) if first < inf else []
-    beyond = [v for v in every if v.numbers[0] >= first and (v.numbers[1:] or v.build)]
-    if _latest_of(beyond, [v for v in every if v.numbers[0] < first], book, look):
-        first = inf
+    leaps = [after for before, after in steps if after - before > max(_LEAP, before // 100)]  # counts leave gaps
+    every = _with_plain(own.scheme, book) if leaps else []
+    beyond = [v for v in every if v.numbers[0] >= leaps[0] and (v.numbers[1:] or v.build)]
+    latest = _latest_of(beyond, [v for v in every if v.numbers[0] < leaps[0]], book, look)
+    first = next((after for after in leaps if latest is None or after > latest.numbers[0]), inf)
     return lambda other: other.numbers[0] < first
 
 

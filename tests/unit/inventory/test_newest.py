@@ -574,6 +574,9 @@ WORLDS = """
 # tdarr, of which some are mended
   latest 2.17.01 | 2.00.21 | 2.00.20.1 | 2.00.20 | 2.00.18.2
 > 2.00.20.1:2.17.01 2.00.18.2:2.17.01
+# a leap to `latest`, and one beyond it, to a count
+  latest v25.4.0 | v25.3.0 | v2.3.0 | v1.9.0 | v3000.1.0 | v3001.0.0 | v25.4.0-slim | v2.3.0-slim | v9000.1.0-slim
+> v2.3.0:v25.4.0 v1.9.0:v25.4.0 v25.3.0:v25.4.0 latest:= v2.3.0-slim:v25.4.0-slim
 # numbers of builds that are as long as no hash, beside hashes
   latest 1.4.1-1700000300 1.4.1-abc12345 | 1.4.1-1700000200 1.4.1-bcd12345 | 1.4.0-1700000100 1.4.0-1f345678
 > 1.4.1-1700000200:1.4.1-1700000300 1.4.0-1700000100:1.4.1-1700000300 1.4.0-1f345678:1.4.1-abc12345
