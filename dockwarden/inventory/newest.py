@@ -13,7 +13,7 @@ from itertools import groupby, islice, pairwise, takewhile
 from math import inf
 from typing import NamedTuple
 
-from dockwarden.inventory.releases import LINE, Book, book_of
+from dockwarden.inventory.releases import FIRST_DATE, LINE, Book, book_of
 from dockwarden.versions import PARTS, Scheme, Version, says_early, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
@@ -128,9 +128,8 @@ def _above(own: Version, book: Book, look: Look) -> Version | None:
         if other.rank < own.rank or (other.rank == own.rank and not own.is_early):
             break
         is_longer = own.begins(other) and len(other.numbers) > len(own.numbers)
-        is_line = (
-            other.build[: len(own.build)] == own.build
-        )  # unlike 25_36 beside 25.0.1_8; 8.3-v5 is one beside 8.3.10-v4
+        # Unlike 25_36 beside 25.0.1_8: a line that is built of a later day than it, or 8.3-v5 beside 8.3.10-v4.
+        is_line = other.build[: len(own.build)] == own.build or (other.build < own.build and own.build[0] >= FIRST_DATE)
         if is_longer and (is_line or own.scheme.build == "v"):
             return other if look.is_ours(other.tag) else None
         is_early_too = bool(early_line) and other.numbers[: len(early_line)] == early_line

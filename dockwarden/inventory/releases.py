@@ -13,8 +13,9 @@ from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version,
 
 LINE = 2
 """Numbers that a line has, at most."""
+FIRST_DATE = 10_000
+"""No flavour and no build that begins anew has such a number."""
 _OF_FLAVOURS = ("number", "u")  # 4.1.1-22 of Node's, 1.2.3-u22 of Ubuntu's
-_FIRST_DATE = 10_000  # no flavour has such a number
 _HASH, _DAYS = re.compile(r"(?=.*[a-f])[0-9a-f]{7,40}", re.ASCII), range(19_000_101, 21_001_232)
 _MONTH = re.compile(r"v?\d\d\.0[1-9](?!\d)", re.ASCII)  # as in 26.04
 _Releases = dict[Scheme, list[Version]]
@@ -112,7 +113,7 @@ def _are_flavours(versions: list[Version]) -> bool:
         for length in {1, len(one.build)} if len(one.numbers) > LINE else {1}:
             builds[one.numbers, length].add(one.build[:length])
     pairs = Counter(pair for each in builds.values() for pair in pairwise(sorted(each)))
-    return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < _FIRST_DATE for one in versions)
+    return max(pairs.values(), default=0) > 1 and all(1 < one.build[0] < FIRST_DATE for one in versions)
 
 
 def _flavours(early: list[Version], releases: _Releases) -> list[Version]:
