@@ -14,7 +14,7 @@ from math import inf
 from typing import NamedTuple
 
 from dockwarden.inventory.releases import FIRST_DATE, LINE, Book, book_of
-from dockwarden.versions import PARTS, Scheme, Version, says_early, version
+from dockwarden.versions import PARTS, Scheme, Version, says_early, variant, version
 
 _MOST_LOOKS = 32  # tags compared with ours, where the highest version is not ours
 _MOST_CANDIDATES = 4  # higher versions that are looked at before we give up
@@ -256,9 +256,11 @@ def _of_latest(own: Version, book: Book, look: Look) -> tuple[tuple[int, ...], l
 
 def _is_release(other: Version, book: Book, look: Look) -> bool:
     """Whether a registry has it, not only in its list, and it is no pre-release under a plain name, nor of one."""
-    digests = {twin: look.digest(twin.tag) for twin in _twins(other, book)}
-    pairs = ((digest, sign) for twin, digest in digests.items() if digest for sign in _signs(twin, book))
-    return digests[other] != "" and all(look.digest(sign) != digest for digest, sign in pairs)
+    digest, plain = look.digest(other.tag), _twins(other, book)[1:]
+    if not digest or any(look.digest(sign) == digest for sign in _signs(other, book)):
+        return False
+    pairs = ((twin.tag, sign) for twin in plain for sign in _signs(twin, book) if not variant(sign))
+    return not any(look.digest(tag) == look.digest(sign) != "" for tag, sign in pairs)
 
 
 def _signs(other: Version, book: Book) -> list[str]:

@@ -508,6 +508,9 @@ WORLDS = """
 # a variant of what is to come
   latest 2.0.0 | 2.0.0-alpine | 2.1.0 2.1.0-rc1 | 2.1.0-alpine | 1.9.0-alpine
 > 1.9.0-alpine:2.0.0-alpine 2.0.0-alpine:=
+# haxe, of which a pre-release of a variant is another image than that under a plain name
+  latest 4.3.7 | 4.3.7-alpine | 4.2.5-alpine | 5.0.0 5.0.0-preview.1 | 5.0.0-alpine | 5.0.0-preview.1-alpine
+> 4.2.5-alpine:4.3.7-alpine 4.3.7-alpine:=
 # ory/hydra, which went over to years
   latest v25.4.0 v25.4 v25 | v2.3.0 v2.3 v2 | v2.2.0 | v1.11.10 | v25.4.0-distroless | v2.3.0-distroless
 > v2.3.0:v25.4.0 v2.2.0:v25.4.0 v1.11.10:v25.4.0 v2:v25.4.0 v2.3.0-distroless:v25.4.0-distroless latest:=
@@ -643,6 +646,16 @@ def test_a_month_that_is_to_come_is_no_release(month: tuple[int, int], right: st
     repository = Repository({"noble": "a", "24.04": "a", "24.10": "b", "25.10": "c", "26.04": "d", "26.10": "e"})
     look = Look(lambda tag: repository.digest(tag) == "a", repository.digest, month=month)
     assert {newest(tag, tuple(repository.images), look) for tag in ("noble", "24.04")} == {right}
+
+
+def test_of_what_a_version_is_a_variant_is_asked_only_where_a_name_may_tell_that_it_is_a_pre_release() -> None:
+    images = {"1.1.0-slim": "a", "1.2.0-slim": "b", "1.2.0": "c", "2.0.0-rc1": "d", "edge-slim": "e"}
+    repository = Repository(images)
+    assert repository.newest("1.1.0-slim") == "1.2.0-slim"
+    assert set(repository.asked) == {"1.2.0-slim", "edge-slim"}
+    images["edge"] = "f"
+    assert repository.newest("1.1.0-slim") == "1.2.0-slim"
+    assert set(repository.asked) == {"1.2.0-slim", "edge-slim", "edge", "1.2.0"}
 
 
 def test_what_is_highest_at_linuxserver_needs_no_look() -> None:
