@@ -41,8 +41,8 @@ _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
-    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.)|b(?=\d{4,5}(?:-|$)))*?|[A-Za-z]+\d+\.\d+-)"
-    r"[vV]?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
+    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?|[A-Za-z]+\d+\.\d+-)"
+    r"(?:[vV]|(?<=-)b(?=\d{4,5}(?:-|$)))?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
 _ISO_TIME = re.compile(r"(?<![A-Za-z\d])(\d{4})(-?)(\d\d)\2(\d\d)(?:T?(\d\d)\2(\d\d)\2(\d\d)Z)?", re.ASCII)

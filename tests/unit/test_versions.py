@@ -203,6 +203,7 @@ def test_what_only_has_numbers_in_it_is_no_release(tag: str) -> None:
     [
         ("latest", ""),
         ("latest-alpine", "alpine"),
+        ("server-cuda-b6700", "server-cuda"),
         ("stable-slim-bookworm", "slim-bookworm"),
         ("lts-jdk17", "jdk17"),
         ("fpm", "fpm"),
