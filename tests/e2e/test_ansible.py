@@ -69,14 +69,25 @@ def test_role_is_accepted_by_its_linter(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_misspelt_is_refused_before_anything_is_changed(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=rf'"assertion": ".*{name}') as failed:
+        play_here(tmp_path, {name: value})
+    assert "changed=0 " in str(failed.value)
+    assert "Pack the version" not in str(failed.value)
+
+
+def test_what_is_of_no_use_to_a_removal_does_not_stop_it(tmp_path: Path) -> None:
+    gone = {"dockwarden_policies": "files/gone", "dockwarden_web_cert": "files/web.crt"}
+    assert "failed=0 " in play_here(tmp_path, {"dockwarden_state": "absent", **gone})
+
+
+def play_here(folder: Path, given: dict[str, str]) -> str:
+    """What the playbook would do to this machine."""
     machine.ensure(machine.ANSIBLE, "the role")
     here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
-    hosts = {"docker_hosts": {"hosts": {"localhost": {**here, name: value}}}}
-    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(hosts))
-    play = ["ansible-playbook", "--check", "-i", str(tmp_path / "inventory.yml"), str(ANSIBLE / "playbook.yml")]
-    with pytest.raises(LabError, match=rf'"assertion": ".*{name}') as failed:
-        run(play, tmp_path)
-    assert "ok=0 " in str(failed.value)
+    hosts = {"docker_hosts": {"hosts": {"localhost": {**here, **given}}}}
+    (folder / "inventory.yml").write_text(yaml.safe_dump(hosts))
+    inventory, playbook = str(folder / "inventory.yml"), str(ANSIBLE / "playbook.yml")
+    return run(["ansible-playbook", "--check", "-i", inventory, playbook], folder)
 
 
 @pytest.mark.parametrize("file", sorted(ANSIBLE.glob("roles/*/tasks/*.yml")), ids=lambda file: file.name)
