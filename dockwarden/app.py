@@ -252,7 +252,7 @@ def past_of(settings: Settings, names: Collection[str]) -> PastOf:
 def open_to_read(settings: Settings, ledger: Ledger) -> None:
     """Open the ledger to read, or, where this user may not, take what the daemon shows. See ``ledger.unreadable``."""
     ledger.open_to_read()
-    if not ledger.unreadable:
+    if not ledger.unreadable or ledger.is_none:  # which no daemon has open: what one would show is another
         return
     host, port = settings.web.address
     try:

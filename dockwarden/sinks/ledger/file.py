@@ -26,6 +26,7 @@ from dockwarden.text import because
 
 _GIVE_BACK = "PRAGMA incremental_vacuum(20000)"
 _MOST_WAL_BYTES = 16 << 20
+_NO_LEDGER = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the first: it lacks a table
 _log = structlog.get_logger("dockwarden.ledger")
 _REPLACED = "it is another file now than the one that was opened; a new start takes what is there then"
 
@@ -64,7 +65,7 @@ class LedgerFile:
         self._file: tuple[int, ...] = ()
         self._length = 0
         self._trouble = ""
-        self.unreadable = ""
+        self.unreadable, self.is_none = "", False
         self._identity = ""
 
     def open(self) -> None:
@@ -99,8 +100,8 @@ class LedgerFile:
                 self._db, self._thread = db, threading.get_ident()
             except sqlite3.Error as error:
                 db.close()
-                is_ours = isinstance(error, sqlite3.NotSupportedError)  # of another version
-                what = f"{error}" if is_ours else f"it is empty, damaged or no ledger of ours ({error})"
+                self.is_none = getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_LEDGER
+                what = f"it is empty, damaged or no ledger of ours ({error})" if self.is_none else f"{error}"
                 self.unreadable = f"{self._path} cannot be read: {what}"
 
     def shown(self) -> dict[str, object]:

@@ -360,6 +360,7 @@ def test_of_a_ledger_that_cannot_be_read_it_is_not_said_that_there_is_nothing_in
     done = run(*command)
     assert (done.code, done.out) == (1, "")
     assert "ledger.db cannot be read: it is empty, damaged or no ledger of ours (" in done.err
+    assert "nor does a daemon" not in done.err  # what it showed would be another ledger's
     assert (host.folder / "ledger.db").read_bytes() == content
 
 

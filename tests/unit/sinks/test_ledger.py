@@ -958,6 +958,16 @@ def test_reading_a_file_that_is_none_gives_nothing(book: Book, damage: Callable[
     assert book.path.read_bytes() == before
 
 
+def test_what_keeps_a_ledger_from_being_read_now_is_not_called_damage(book: Book, ledger: Ledger) -> None:
+    with closing(sqlite3.connect(book.path, isolation_level=None)) as other:
+        ledger.close()
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        reader = Ledger(book.folder, lambda: NOW, lambda _: None)
+        reader.open_to_read()
+    assert reader.unreadable.endswith("ledger.db cannot be read: database is locked")
+
+
 # -- for those who may not read the file ----------------------------------------------------------------------
 
 
