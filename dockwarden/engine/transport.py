@@ -239,8 +239,10 @@ def _explain(error: OSError, endpoint: Endpoint) -> str:
 def _why_silent(path: str) -> str:
     with suppress(OSError):
         found = Path(path).stat() if path else None  # an engine elsewhere has none
-        if found and not stat.S_ISSOCK(found.st_mode):
+        if found and stat.S_ISDIR(found.st_mode) and not any(Path(path).iterdir()):
             return "it is no socket; where there is none to mount, Docker makes a folder, which has to go first"
+        if found and not stat.S_ISSOCK(found.st_mode):
+            return "it is no socket"
         if found and not found.st_nlink:  # only a mount still holds it
             return "the engine has removed this socket since it was mounted; restart this container to have the new one"
     return "is the engine running?"

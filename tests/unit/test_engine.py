@@ -1487,6 +1487,12 @@ def test_what_is_no_socket(make: Callable[[Path], None], tmp_path: Path) -> None
         DockerEngine(f"unix://{there}").connect()
 
 
+def test_a_folder_with_something_in_it_is_not_said_to_have_to_go(tmp_path: Path) -> None:
+    (tmp_path / "docker.sock").touch()
+    with pytest.raises(EngineUnavailableError, match=r"it is no socket$"):
+        DockerEngine(f"unix://{tmp_path}").connect()
+
+
 def test_a_mounted_socket_that_was_made_anew(tmp_path: Path) -> None:
     """As after an engine with live restore was restarted: the container has the socket of before."""
     asks = """if True:
