@@ -4,6 +4,7 @@ Input: the settings file, and the variables and secret files that say something 
 bounds: what is wrong.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from dockwarden.text import near
 PREFIX = "DOCKWARDEN_"
 CONFIG_VARIABLE = "DOCKWARDEN_CONFIG"
 _RENAMED = {"mode": "allow"}
+_QUOTED = re.compile(r"""(['"])((?!\1).)*\1""", re.DOTALL)  # as a whole
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Places:
 
 def quoted(value: object) -> str:
     """What to say of quotes that a shell takes away, and others do not: `docker run --env-file`, lists of Compose."""
-    is_quoted = isinstance(value, str) and value.strip()[:1] in ("'", '"')
+    is_quoted = isinstance(value, str) and _QUOTED.fullmatch(value.strip())
     return "; the quotes are part of the value here, leave them out" if is_quoted else ""
 
 

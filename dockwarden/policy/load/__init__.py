@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dockwarden.config import packs
 from dockwarden.config.files import GOLDEN, STDIN, below, content
+from dockwarden.config.places import quoted
 from dockwarden.config.settings import Settings
 from dockwarden.config.source import Source, read
 from dockwarden.errors import ConfigError
@@ -95,8 +96,10 @@ def _contents(paths: Sequence[str], problems: list[str]) -> Iterator[tuple[Path,
                     yield file, content(file)
         except OSError as error:
             way_out = "" if path[:1] == "/" else "; a path that holds everywhere is written in full, without ~ or *"
-            apart = "; between paths stands `:` in DOCKWARDEN_POLICIES, a blank after a command" if "," in path else ""
-            hint = apart or near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
+            parts = path.split(",") if "," in path else ()  # which a name may have as well
+            is_list = any(part in packs.PACKS or (part and packs.is_there(Path(part))) for part in parts)
+            apart = "; between paths stands `:` in DOCKWARDEN_POLICIES, a blank after a command" if is_list else ""
+            hint = apart or quoted(path) or near(path, packs.PACKS) or way_out if error.errno == errno.ENOENT else ""
             problems.append(printable(f"{error.filename or path}: {because(error)}{hint}"))
 
 

@@ -381,6 +381,19 @@ def test_a_mistake_in_the_environment_is_named(
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DOCKWARDEN_NOTIFY__ROUTES", """{"a": {"url": "json://h", "title": "'{host}' and '{sumary}'"}}"""),
+        ("DOCKWARDEN_WEB__HOSTS", '"a.lan","b.lan"'),
+    ],
+)
+def test_quotes_that_are_meant_are_not_blamed(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    [problem] = problems()
+    assert "quotes" not in problem
+
+
 @pytest.mark.parametrize("service", ["DOCKWARDEN", "DOCKWARDEN_METRICS"])
 def test_what_kubernetes_tells_of_services_is_no_mistake(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.7:9877")

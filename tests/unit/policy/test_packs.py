@@ -95,6 +95,14 @@ def test_a_pack_that_is_misspelt_is_recognised() -> None:
 def test_paths_with_commas_between_them_say_what_stands_there_instead() -> None:
     with pytest.raises(ConfigError, match=r"cis,shipped: No such file or directory; between paths stands `:` in"):
         loaded("cis,shipped")
+    with pytest.raises(ConfigError, match=r"/etc/nowhere,at-all: No such file or directory$"):
+        loaded("/etc/nowhere,at-all")
+
+
+@pytest.mark.parametrize("path", ["'shipped'", '"/etc/dockwarden/policies"'])
+def test_quotes_around_a_path_are_told(path: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{path}: No such file or directory; the quotes are part of the value here"):
+        loaded(path)
 
 
 @pytest.mark.parametrize("path", ["own.yaml", "~/own.yaml", "policies/*.yaml"])
