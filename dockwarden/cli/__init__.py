@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parser, commands = _parser(first := given[0] if given else "")
         if first.startswith("-") and first not in ("-h", "--help", "--version"):
-            parser.error(f"{first} stands before the command; write it behind, as in `dockwarden scan --config FILE`")
+            only = "only --help and --version stand before the command, all else behind it"
+            parser.error(f"{first}: {only}, as in `dockwarden scan --config FILE`")
         options, unknown = parser.parse_known_args(given)
         if unknown:
             of_it = next(commands[word] for word in given if word in commands)

@@ -128,7 +128,8 @@ def test_an_option_that_there_is_not_is_told_with_those_of_its_command(option: s
 def test_an_option_before_the_command_is_told_where_it_belongs(option: str) -> None:
     done = dockwarden(option, "s.yaml", "scan")
     assert (done.code, done.out) == (USAGE, "")
-    assert f"error: {option} stands before the command; write it behind, as in `dockwarden scan" in done.err
+    only = "only --help and --version stand before the command, all else behind it"
+    assert f"error: {option}: {only}, as in `dockwarden scan --config FILE`\n" in done.err
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((command, "--help") for command in COMMANDS)])
