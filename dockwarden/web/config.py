@@ -47,6 +47,7 @@ _CLIENTS = {
 }
 _LOOK_SECONDS = 1.0
 _STAYS = "what was in use stays"
+_LOCKED = "the key has a password, which nobody can type here; `openssl pkey` writes one without"
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _log = structlog.get_logger("dockwarden.web")
 
@@ -234,12 +235,14 @@ def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
     if len(tls.curve_preferences) == 1:  # of several, the library cannot be told
         context.set_ecdh_curve(tls.curve_preferences[0])
     certificate, key, authority = (folder / name for name in (tls.cert_file, tls.key_file, tls.client_ca_file))
+    text = b""
     try:
-        for file in (certificate, key):
-            content(file)  # a FIFO would be waited for
-        context.load_cert_chain(certificate, key, password=_no_password)
+        text = content(certificate) + content(key)  # a FIFO would be waited for
+        # Without a password of its own the library would ask a terminal for it.
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:  # the library's own errors are OSErrors
-        source.refuse(("tls_server_config", "cert_file"), f"{certificate} with {key}: {_reason(error)}")
+        why = _LOCKED if b"ENCRYPTED" in text else _reason(error)
+        source.refuse(("tls_server_config", "cert_file"), f"{certificate} with {key}: {why}")
     context.verify_mode = tls.client_auth_type or ssl.CERT_NONE
     try:
         if tls.client_ca_file:
@@ -250,11 +253,6 @@ def _context(source: Source, tls: _Tls, folder: Path) -> ssl.SSLContext:
     except OSError as error:
         source.refuse(("tls_server_config", "client_ca_file"), f"{authority}: {_reason(error)}")
     return context
-
-
-def _no_password() -> str:
-    """Instead of the library, which would ask a terminal for it."""
-    raise ValueError("the key has a password, which nobody can type here; `openssl pkey` writes one without")
 
 
 def _reason(error: Exception) -> str:

@@ -126,8 +126,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("tls")
     make_certificate(made)
     (made / "empty.crt").write_text("")
-    lock = "pkey -aes128 -passout pass:x -in server.key -out locked.key"
-    subprocess.run(["openssl", *lock.split()], cwd=made, check=True, capture_output=True)
+    for lock in ("pass:x -out locked.key", "pass: -out unlocked.key"):
+        command = f"openssl pkcs8 -topk8 -in server.key -passout {lock}"
+        subprocess.run(command.split(), cwd=made, check=True, capture_output=True)
     stranger = made / "stranger"
     stranger.mkdir()
     make_certificate(stranger)
@@ -181,6 +182,11 @@ def test_why_a_certificate_cannot_be_used(folder: Path, pair: str, said: str) ->
     (file := folder / "pair.yml").write_text(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n")
     with pytest.raises(ConfigError, match=rf"{certificate} with .*{key}: .*{said}$"):
         read_access(file)
+
+
+def test_a_key_whose_password_is_empty_can_be_used(folder: Path) -> None:
+    (file := folder / "pair.yml").write_text("tls_server_config: {cert_file: server.crt, key_file: unlocked.key}\n")
+    assert read_access(file).context
 
 
 # -- at work -----------------------------------------------------------------------------------------------------
