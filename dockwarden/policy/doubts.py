@@ -55,15 +55,10 @@ class _Meant(NamedTuple):
 
 @dataclass(eq=False)
 class Doubts:
-    """Doubts about one expression.
+    """Doubts about one expression: ``problems``, ``risks`` that it fails, ``remarks`` that it may mean something else.
 
-    Attributes:
-        problems: what of it is certainly wrong.
-        risks: what of it may fail on some object.
-        literals: the constants written in it.
-        names: the facts, params and lists it looks at.
-        remarks: what of it may mean something else than it says.
-        settled: facts of which it, or one ``before``, says what of their being none.
+    ``literals``: the constants written in it; ``names``: the facts, params and lists that it looks at; ``settled``:
+    facts of which it, or one ``before``, says what of their being none.
     """
 
     source: str
