@@ -16,7 +16,7 @@ from typing import Any
 from dockwarden import errors
 from dockwarden.actions.archive import Archive, ArchiveError, GainsNothingError
 from dockwarden.actions.table import VERBS, verb_of
-from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_change, refuse_needed
+from dockwarden.actions.verb import ENDING, Gain, Losable, Stays, Tools, Unfinished, Verb, refuse_needed
 from dockwarden.model import Effect, Image, Outcome, Recipe, Record, Ref, Step, Thing
 from dockwarden.ports import Engine, Intents
 
@@ -191,12 +191,7 @@ class Executor:
             name = verb.last_name(self._tools, step, found)
             news = self._tools.news_of(step) if name else None  # else it is asked after the look, which tells more
             needs = self._tools.engine.needs() if verb.removes else ()
-            try:
-                found = self._look(step, lambda: verb.find(self._tools.engine, name or step.ref.key), is_last=True)
-            except errors.NotFoundError:
-                if name and verb.find(self._tools.engine, step.ref.key):  # only its name is gone
-                    refuse_change(unless=False)
-                raise
+            found = self._look(step, lambda: self._find_last(step, name), is_last=True)
             self._tools.found_by = name
             if news := news if name else self._tools.news_of(step):
                 raise Stays(Effect.SKIPPED, "changed", news.text)
@@ -213,6 +208,17 @@ class Executor:
             if is_unclear and not _is_undone(self._tools.engine, verb, step.ref, recipe):
                 return step.ended(Effect.APPLIED, "found_gone", str(error))
             return why.outcome(step)
+
+    def _find_last(self, step: Step, name: str) -> Thing | None:
+        """By that name, if it has one. Raises Stays: only the name is gone; NotFoundError: all of it is."""
+        find: Callable[[str], Thing | None] = partial(verb_of(step).find, self._tools.engine)
+        try:
+            return find(name or step.ref.key)
+        except errors.NotFoundError:
+            if not name:
+                raise
+            find(step.ref.key)
+            raise Stays(Effect.SKIPPED, "changed", f"it is not called {name} any more") from None
 
     def _freed(self, step: Step, before: int | None) -> int:
         """What the disk gained by a verb that frees some, measured where it can be seen, else as planned."""

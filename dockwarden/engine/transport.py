@@ -49,8 +49,14 @@ _MESSAGE_CHARACTERS = 500
 _TIMEOUTS = (exceptions.TimeoutError, TimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_THE_ENGINE = (
-    *("active endpoints", "in use", "overlaps with", "pre-defined", "cannot be connected", "not manually"),
-    *("conflicts with network", "already exists in network"),
+    "active endpoints",
+    "already exists in network",
+    "cannot be connected",
+    "conflicts with network",
+    "in use",
+    "not manually",
+    "overlaps with",
+    "pre-defined",
 )
 """What engines say where they answer 403 themselves, as if a proxy forbade it."""
 _TAKEN = "already using parent interface"  # another macvlan or ipvlan is, says an engine with 500

@@ -52,7 +52,10 @@ class LedgerFile:
         watched: Callable[[], float] = float,
         limits: "Keeping | None" = None,
     ) -> None:
-        """``writable`` is told whether the ledger can be written; ``watched`` is the observation clock's reading."""
+        """``writable`` is told whether the ledger can be written; ``watched`` is the observation clock's reading.
+
+        ``unreadable`` says why ``open_to_read`` could not read it, ``is_none`` that it is damaged or none of ours.
+        """
         self._path = folder / "ledger.db"
         self._reserve = Reserve(folder / "reserve")
         self._now = now
