@@ -23,7 +23,8 @@ _ORCHESTRATORS = (  # by the beginning of a label's name
     ("com.docker.compose.", "compose"),  # an image that Compose built has the project's label, but no other
 )
 
-_NO_NEW = {"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}
+_NO_NEW = "no-new-privileges"
+_YES = {"", "1", "t", "T", "true", "True", "TRUE"}  # as Go reads them; '' of an option that has no value
 _LONGEST_NAME = 99  # of a profile; of one that was in a file, the engine stores all of its text
 
 
@@ -117,11 +118,20 @@ def _sibling_images(container: Container, view: View) -> list[str]:
     return sorted(tag for tag in here if tags[tag] != container.image_id)
 
 
+def _security(container: Container) -> dict[str, str]:
+    """Its security options by their names; as for the engine, the last of a name counts, and `:` is the old `=`."""
+    options = container.config.security_opt
+    return dict(option.partition("=" if "=" in option else ":")[::2] for option in options)
+
+
+def _no_new_privileges(container: Container, view: View) -> bool:
+    own = _security(container).get(_NO_NEW)
+    of_all = view.info is not None and f"name={_NO_NEW}" in view.info.security_options
+    return of_all if own is None else own in _YES
+
+
 def _seccomp(container: Container, _view: View) -> str:
-    # Engines still take the old form, `seccomp:unconfined`.
-    options = (option.replace(":", "=", 1).partition("=") for option in container.config.security_opt)
-    profile = next((value for name, _, value in options if name == "seccomp"), "")
-    if profile:
+    if profile := _security(container).get("seccomp"):
         return profile if len(profile) <= _LONGEST_NAME else "custom"
     return "unconfined" if container.config.privileged else "default"
 
@@ -222,7 +232,7 @@ _CONFIG = rows(
     healthcheck        bool                      a health check is set
     env_names          list(string):variable     names of its environment variables, never values
     seccomp            string:seccomp            `default`, `unconfined`, `custom` or a profile name
-    no_new_privileges  bool                      no-new-privileges is set
+    no_new_privileges  bool                      no-new-privileges is set for it, or for all and not taken back for it
     root               bool                      it runs as root, whoever said so
     """,
     cost=1,
@@ -230,7 +240,7 @@ _CONFIG = rows(
     memory_limit=lambda c, _: c.config.memory_limit_bytes,
     memory_reservation=lambda c, _: c.config.memory_reservation_bytes,
     seccomp=_seccomp,
-    no_new_privileges=lambda c, _: not _NO_NEW.isdisjoint(c.config.security_opt),
+    no_new_privileges=_no_new_privileges,
     root=lambda c, _: is_root(c.config.user),
 )
 _MEASURED = rows(

@@ -857,6 +857,8 @@ def test_the_owner_of_a_container_is_read_from_its_labels(labels: dict[str, str]
         (("seccomp=" + '{"defaultAction": "SCMP_ACT_ERRNO"}' * 10,), False, "custom"),
         (("seccomp=profile.json",), True, "profile.json"),
         (("no-new-privileges", "label=disable"), False, "default"),
+        (("seccomp=unconfined", "seccomp=builtin"), False, "builtin"),
+        (("seccomp=builtin", "seccomp:unconfined"), False, "unconfined"),
     ],
 )
 def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, seccomp: str) -> None:
@@ -865,20 +867,27 @@ def test_the_seccomp_profile(*, options: tuple[str, ...], privileged: bool, secc
     assert fact(inventory, WEB, "container.seccomp") == seccomp
 
 
+@pytest.mark.parametrize("of_all", [False, True])
 @pytest.mark.parametrize(
-    ("option", "expected"),
+    ("options", "expected"),
     [
         ("no-new-privileges", True),
+        *((f"no-new-privileges={word}", True) for word in ("1", "t", "T", "true", "True", "TRUE")),
+        *((f"no-new-privileges={word}", False) for word in ("0", "f", "F", "false", "False", "FALSE")),
         ("no-new-privileges:true", True),
-        ("no-new-privileges=true", True),
         ("no-new-privileges:false", False),
-        ("label=disable", False),
+        ("no-new-privileges no-new-privileges=false", False),
+        ("no-new-privileges:false no-new-privileges=1", True),
+        ("label=disable", None),
     ],
 )
-def test_no_new_privileges_in_every_spelling(*, option: str, expected: bool) -> None:
+def test_no_new_privileges_is_what_the_engine_makes_of_the_options(
+    *, options: str, expected: bool | None, of_all: bool
+) -> None:
     inventory = an_inventory()
-    inventory.put(a_container(config=replace(UNLIMITED, security_opt=(option,))))
-    assert fact(inventory, WEB, "container.no_new_privileges") is expected
+    inventory.info = replace(an_engine(), security_options=("name=no-new-privileges",) * of_all)
+    inventory.put(a_container(config=replace(UNLIMITED, security_opt=tuple(options.split()))))
+    assert fact(inventory, WEB, "container.no_new_privileges") is (of_all if expected is None else expected)
 
 
 def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
