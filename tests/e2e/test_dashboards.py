@@ -63,7 +63,7 @@ def queries(board: str) -> dict[str, str]:
             expr = target["expr"]
             for name, value in put_in.items():
                 expr = expr.replace(name, value)
-            found[f"{panel['title']}, {target['refId']}"] = expr
+            found[f"{panel['id']}: {panel['title']}, {target['refId']}"] = expr
     return found
 
 
@@ -104,8 +104,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         with daemon.policy_file.open("a", encoding="utf-8") as file:
             file.write(EXCEPTION)
         port = stack.enter_context(daemon).ready().port
-        started = stack.enter_context(Prometheus(folder / "prometheus", f"127.0.0.1:{port}", rules))
-        started.until("up", 1)
+        watched = Prometheus(folder / "prometheus", f"127.0.0.1:{port}", rules, others=["127.0.0.1:1"])
+        started = stack.enter_context(watched)
+        started.until('up{job="dockwarden"}', 1)
         live_a_day(engine, daemon)
         yield started
 
@@ -160,6 +161,13 @@ def test_no_panel_is_empty(prometheus: Prometheus, board: str) -> None:
         until(all_answered, "answers to all queries")
     except LabError:
         pytest.fail(f"no answer: {json.dumps(empty, indent=1)}")
+
+
+@pytest.mark.parametrize(("board", "title", "hosts"), [("overview", "Engines away", 0), ("fleet", "Hosts", 1)])
+def test_targets_of_other_jobs_do_not_count(prometheus: Prometheus, board: str, title: str, hosts: int) -> None:
+    prometheus.until('up{job="node"}', 0)
+    asked = queries(f"dockwarden-{board}.json").items()
+    prometheus.until(next(expr for place, expr in asked if place.endswith(f": {title}, A")), hosts)
 
 
 @pytest.mark.parametrize("board", DASHBOARDS)

@@ -18,6 +18,7 @@ _SEVERITIES = {
 }
 _OUTCOMES = {"applied": "green", "audited": "blue", "skipped": "#8e8e8e", "refused": "yellow", "failed": "red"}
 
+_KEPT = "${datasource:queryparam}&${job:queryparam}&${__url_time_range}"  # by links to other dashboards
 _LATE = "time() > dockwarden_job_late_timestamp_seconds{@}"
 _PARTLY = (
     'count by (policy, mode) (dockwarden_policy_info{@, mode!="audit"})'
@@ -526,7 +527,7 @@ _FLEET: dict[str, list[Panel]] = {
             steps={"Critical and high": ALARM, "Disk used": FULL, "Late schedules": WARN},
             links={
                 "Host": {
-                    "Dashboard of this host": "/d/dockwarden-host?var-instance=${__value.raw}",
+                    "Dashboard of this host": f"/d/dockwarden-host?var-instance=${{__value.raw}}&{_KEPT}",
                     "Its own page": "http://${__value.raw}/",
                 }
             },

@@ -7,6 +7,7 @@ for the choice of job and instance. Out: JSON. Out of bounds: what is shown, whi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ Steps = Sequence[tuple[float | None, str]]  # from which value on which colour
 
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _SELECTION = 'job=~"$job", instance=~"$instance"'
+_OF_ALL_JOBS = re.compile(r"\b(?:up|process_\w+){")  # of which "All" would be everything that Prometheus asks
 _REFS = "ABCDEFGH"
 _SCHEMA = 39  # Grafana 11; newer ones convert it when they load it
 CALM: Steps = [(None, "green")]
@@ -27,9 +29,10 @@ FULL: Steps = [(None, "green"), (0.8, "orange"), (0.9, "red")]
 
 
 def _target(number: int, expr: str, legend: str = "", *, now: bool = False, rows: bool = False) -> Json:
+    ours = _OF_ALL_JOBS.sub(r'\g<0>job=~"dockwarden.*", ', expr)
     return {
         "datasource": _SOURCE,
-        "expr": expr.replace("@", _SELECTION),
+        "expr": ours.replace("@", _SELECTION),
         "format": "table" if rows else "time_series",
         "instant": now,
         "range": not now,
@@ -223,8 +226,9 @@ def _variable(name: str, label: str, query: str, *, many: bool) -> Json:
         "refresh": 2,  # when the time range changes
         "sort": 1,
         "multi": many,
-        "includeAll": many,
-        **({"allValue": ".+", "current": {"selected": True, "text": ["All"], "value": ["$__all"]}} if many else {}),
+        "includeAll": True,  # else a value is no regular expression, and a link from a page with "All" asks for nothing
+        "allValue": ".+",
+        **({"current": {"selected": True, "text": ["All"], "value": ["$__all"]}} if many else {}),
     }
 
 

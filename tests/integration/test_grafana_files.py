@@ -82,7 +82,8 @@ def test_dashboard_can_be_installed_anywhere(board: Json) -> None:
         assert variable["datasource"] == SOURCE
         assert variable["refresh"] == 2
         assert variable["query"].startswith("label_values(")
-    assert (job["name"], job["multi"], job["allValue"]) == ("job", True, ".+")
+        assert (variable["includeAll"], variable["allValue"]) == (True, ".+"), "Grafana would not escape [::1]:9877"
+    assert (job["name"], job["multi"]) == ("job", True)
     assert instance["name"] == "instance"
     assert instance["multi"] is (board["uid"] != "dockwarden-host")
 
@@ -116,6 +117,14 @@ def test_panel_says_what_it_shows_and_in_which_unit(panel: Json) -> None:
 
 
 @each("panel", PANELS)
+def test_links_to_dashboards_keep_where_and_when(panel: Json) -> None:
+    properties = [each for override in panel["fieldConfig"]["overrides"] for each in override["properties"]]
+    links = [link["url"] for each in properties if each["id"] == "links" for link in each["value"]]
+    for url in (url for url in links if url.startswith("/d/")):
+        assert {"${datasource:queryparam}", "${job:queryparam}", "${__url_time_range}"} <= set(url.split("&"))
+
+
+@each("panel", PANELS)
 def test_queries_select_by_job_and_instance_and_by_the_interval_of_scrapes(panel: Json) -> None:
     assert panel["targets"]
     for target in panel["targets"]:
@@ -123,6 +132,8 @@ def test_queries_select_by_job_and_instance_and_by_the_interval_of_scrapes(panel
         expr = target["expr"]
         selections = re.findall(r"\b(?:dockwarden|process)_\w+|\bup\b", expr)
         assert expr.count('job=~"$job"') == expr.count('instance=~"$instance"') == len(selections) > 0
+        shared = re.findall(r"\b(?:process_\w+|up){.*?}", expr)
+        assert all('job=~"dockwarden.*"' in selection for selection in shared), "All would be every exporter"
         assert "_total{" not in re.sub(r"(rate|increase)\(\w+_total\{", "", expr)
         ranges = set(re.findall(r"\[(.*?)\]", expr))
         assert ranges <= (

@@ -1,4 +1,4 @@
-"""A private Prometheus that scrapes one target, every second unless told otherwise.
+"""A private Prometheus that scrapes one target, every second unless told otherwise, and what others have it scrape.
 
 In: a folder, a target, files of rules. Out: answers to queries. Out of bounds: what is asked.
 """
@@ -31,18 +31,23 @@ class Prometheus:
         rules: Sequence[Path] = (),
         alertmanager: str = "",
         interval: str = "1s",
+        others: Sequence[str] = (),
         **scrape_keys: object,
     ) -> None:
-        """``alertmanager``: host:port of who is told of alerts; ``scrape_keys``: how the target is asked."""
+        """``alertmanager``: host:port of who is told of alerts; ``others``: targets of another job, ``node``.
+
+        ``scrape_keys``: how the target is asked.
+        """
         self.url = f"http://127.0.0.1:{free_port()}"
         self._http = urllib3.PoolManager(retries=False, timeout=PATIENCE)
         self._folder = folder
         folder.mkdir(parents=True)
         scrape = {"job_name": "dockwarden", "static_configs": [{"targets": [target]}], **scrape_keys}
+        node = {"job_name": "node", "static_configs": [{"targets": [*others]}]}
         config = {
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "rule_files": [str(file) for file in rules],
-            "scrape_configs": [scrape],
+            "scrape_configs": [scrape, node],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager] if alertmanager else []}]}]},
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
