@@ -7,12 +7,13 @@ What the library does that a reader would not expect, all of it handled here and
 *returns* its text as a truthy value, but a spent iteration budget is *raised*; reading a null corrupts Python 3.11, and
 a program whose declared type is bool can still give null; a missing fact is an error like any other; ``has(fact)``
 gives the fact's value; constants of regular expressions, durations and timestamps are not checked when an expression is
-compiled. Times without a zone would be read as local ones; facts have none.
+compiled. Times without a zone would be read as local ones; facts have none. What a function in Python is given, and
+what it returns, is never freed, so that those calls are made before the library runs, wherever that can be done.
 """
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from dockwarden.model import Answer, Facts, FactValue, Kind, Values, Vocabulary
 from dockwarden.policy.doubts import Doubts
 from dockwarden.policy.faults import MAX_SOURCE, TOO_DEEP, ExpressionError, Problem, explain, limits, place, tidy
 from dockwarden.policy.hints import WEAK, of_result
-from dockwarden.policy.tree import Node, names, read
+from dockwarden.policy.tree import Node, names, read, say
 from dockwarden.text import in_bytes
 from dockwarden.versions import EARLY
 
@@ -45,6 +46,7 @@ _GAP = r"(?:\s|//[^\n]*\n)*"
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _LITERAL = re.compile(r"\b(matches|duration|timestamp)\s*\(\s*(r?'(?:[^'\\\n]|\\.)*'|r?\"(?:[^\"\\\n]|\\.)*\")\s*\)")
 _TEXTS = re.compile(r"\(\s*r?(['\"])([\w /-]+(?:\|[\w /-]+)*)\1\s*\)", re.ASCII)
+_SIMPLE = re.compile(r"\(\s*(?:[\w.]+|'[^'\\\n]*'|\"[^\"\\\n]*\")\s*\)")
 _NUMBERS = re.compile(r"[vV]?(\d+(?:\.\d+)*)(.*)", re.ASCII | re.DOTALL)
 _PRE_RELEASE = re.compile(rf"[-_.~]?(?:{EARLY}|devel|dev|a|b|c|m)(?![a-z])", re.ASCII)
 _FULL = {  # by what the library says
@@ -66,13 +68,15 @@ def _version(text: str) -> bytes:
     return ".".join([*numbers, f"!{rest}" if _PRE_RELEASE.match(rest) else f"/{rest}"]).encode()
 
 
+_OURS: dict[str, Callable[[Any], str | bytes]] = {"version": _version, "as_size": in_bytes}
 _FUNCTIONS = [
-    cel.FunctionDecl(name, [cel.Overload(f"{name}_of", gives, [takes], is_member=False, impl=function)])
-    for name, takes, gives, function in (
-        ("version", _T.STRING, _T.BYTES, _version),  # bytes, which the library refuses to compare with a text
-        ("as_size", _T.INT, _T.STRING, in_bytes),
+    cel.FunctionDecl(name, [cel.Overload(f"{name}_of", gives, [takes], is_member=False, impl=_OURS[name])])
+    for name, takes, gives in (
+        ("version", _T.STRING, _T.BYTES),  # bytes, which the library refuses to compare with a text
+        ("as_size", _T.INT, _T.STRING),
     )
 ]
+_CALLED = "__called"  # the variable for what they gave, by the calls as source
 _TRUE, _FALSE = Answer(value=True), Answer(value=False)
 _NEVER_NULL = frozenset({"_&&_", "_||_", "!_", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in"})
 
@@ -87,6 +91,7 @@ class Program:
         doubts: what of it is certainly wrong, may mean something else, or may fail; its vocabulary and literals.
         params: the params in it, each with the place of its dot.
         searches: regular expressions in it that are no more than texts, from where to where, and without them.
+        calls: calls of our own functions with a fact, a param or a constant, by their source.
     """
 
     def __init__(self, env: Any, expression: Any, tree: Node, doubts: Doubts) -> None:
@@ -98,14 +103,15 @@ class Program:
         self.params = {(n.at, str(n.value)) for n in tree.walk() if n.op == "name" and str(n.value)[:7] == "params."}
         self.searches = set(_searches(source, tree))
         self._fact = "" if expression else source.strip(_BLANKS)
+        apart, self.calls = _apart(source, tree)
         if not expression:
             return
         self._env = env
         self._is_bool = expression.return_type() == _T.BOOL
-        if self._is_bool and tree.value not in _NEVER_NULL:
-            # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
-            expression = env.compile(f"(\n{source}\n) ? true : false")
-        self._eval = expression.eval
+        # The condition of `?:` must be a bool when it runs, so reading the result can never meet a null.
+        form = "(\n{}\n) ? true : false" if self._is_bool and tree.value not in _NEVER_NULL else "{}"
+        self._eval = (expression if form == "{}" else env.compile(form.format(source))).eval
+        self._eval_apart = env.compile(form.format(apart)).eval if self.calls else None
 
     def evaluate(self, facts: Facts, tried: Collection[str] = ()) -> Answer:
         """The value, or the cheapest fact that is missing, or the error's text. Never raises.
@@ -143,7 +149,7 @@ class Program:
         return other
 
     def _run(self, facts: Facts) -> Any:
-        if not self.constants:
+        if not self.constants and not self.calls:
             if facts.shared is None:
                 facts.shared = self._env.Activation(facts.known)
             return self._eval(facts.shared)
@@ -151,6 +157,10 @@ class Program:
         for name in self.references:
             if name in known:
                 own[name] = known[name]
+        if self._eval_apart:
+            value = self._eval_apart(data=own | {_CALLED: dict(_made(self.calls, own))})
+            if value.type() != _T.ERROR:
+                return value
         return self._eval(data=own)
 
 
@@ -169,9 +179,9 @@ class Joint:
         # All facts, because what reads ``facts.shared`` later may need others than these conditions do.
         types = {name: spec.type for name, spec in facts.items()} | dict.fromkeys(self._lists, "list(string)")
         # The condition of `?:` must be a bool when it runs, as above.
-        verdicts = ((select, f"({_closed(when)} ? '2' : '1')") for select, when in conditions)
-        each = (f"({_closed(select)} ? {verdict} : '0')" if select else verdict for select, verdict in verdicts)
-        source = f"[{', '.join(each)}].join()"
+        verdicts = ((select, f"({_closed(when)} ? 2 : 1)") for select, when in conditions)
+        each = (f"({_closed(select)} ? {verdict} : 0)" if select else verdict for select, verdict in verdicts)
+        source = f"[{', '.join(each)}]"
         if "\\u0000" in source:  # the library cuts facts and params off there, but not what is written in a source
             raise ExpressionError(Problem(1, 1, "a NUL character"))
         for rare in (False, True):
@@ -181,8 +191,13 @@ class Joint:
                 return
         raise ExpressionError(Problem(1, 1, "they do not fit into one expression"))
 
-    def evaluate(self, facts: Facts) -> str | None:
-        """A digit for each policy: 2 where ``when`` is true, 1 where not, 0 without ``select``; None if one is unknown.
+    @staticmethod
+    def takes(*programs: model.Program | None) -> bool:
+        """Whether they may be part of one: calls of our functions are made for each program."""
+        return not any(isinstance(program, Program) and program.calls for program in programs)
+
+    def evaluate(self, facts: Facts) -> tuple[int, ...] | None:
+        """For each policy 2 where ``when`` is true, 1 where not, 0 without ``select``; None if one is unknown.
 
         The prepared form of the facts is left in ``facts.shared``, for messages and for other policies.
         """
@@ -191,7 +206,7 @@ class Joint:
             plain = self._eval(facts.shared).plain_value()
         except (RuntimeError, MemoryError):
             return None
-        return plain if isinstance(plain, str) and plain.isdecimal() else None  # an error is a text as well
+        return tuple(plain) if isinstance(plain, list) else None  # an error is a text
 
 
 def _closed(program: model.Program) -> str:
@@ -207,6 +222,27 @@ def _closed(program: model.Program) -> str:
         after = re.sub(rf"\A\.{_GAP}{name.removeprefix('params.')}", "", source[dot:])
         source = f"{before}({_written(program.constants[name])}){after}"
     return f"(\n{source}\n)"
+
+
+def _apart(source: str, tree: Node) -> tuple[str, dict[str, Node]]:
+    """An expression with ``_CALLED`` in place of calls of our own functions, and those calls."""
+    calls = {}
+    for node in sorted(tree.walk(), key=lambda node: node.at, reverse=True):
+        begin = node.at - len(str(node.value))
+        if node.op == "call" and node.value in _OURS and source[begin : node.at] == node.value:
+            arg, found = node.args[0], _SIMPLE.match(source, node.at)
+            if found and (arg.op == "const" or "." in str(arg.value)):  # a macro's variable, without a dot, is unknown
+                calls[say(node)] = node
+                source = f"{source[:begin]}{_CALLED}[{json.dumps(say(node))}]{source[found.end() :]}"
+    return source, calls
+
+
+def _made(calls: Mapping[str, Node], known: Mapping[str, Any]) -> Iterator[tuple[str, str | bytes]]:
+    """What the calls gave, of those that have what they need and do not fail."""
+    for call, node in calls.items():
+        arg = node.args[0]
+        with suppress(KeyError, ValueError):
+            yield call, _OURS[str(node.value)](arg.value if arg.op == "const" else known[str(arg.value)])
 
 
 def _searches(source: str, tree: Node) -> Iterator[tuple[int, int, str]]:
@@ -310,7 +346,7 @@ def _new_env(types: Mapping[str, str], *, rare: bool = False) -> Any:
         from cel_expr_python.ext import ext_bindings, ext_optional  # noqa: PLC0415 - 5 MiB that few ever need
 
         extensions += [ext_bindings.ExtBindings(), ext_optional.ExtOptional()]
-    variables = {name: _TYPES[type_] for name, type_ in types.items()}
+    variables = {name: _TYPES[type_] for name, type_ in types.items()} | {_CALLED: _T.Map(_T.STRING, _T.DYN)}
     return cel.NewEnv(variables=variables, extensions=extensions, functions=_FUNCTIONS)
 
 

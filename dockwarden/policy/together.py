@@ -14,18 +14,19 @@ from dockwarden.policy.cel import Joint
 from dockwarden.policy.faults import ExpressionError
 
 _WORTH_OBJECTS = 100  # making one expression takes as long as judging about 40 objects
-_VERDICTS = {"0": evaluate.SKIP, "1": evaluate.PASS, "2": evaluate.FAIL}
-_FAIL = "2"
+_VERDICTS = (evaluate.SKIP, evaluate.PASS, evaluate.FAIL)  # by the numbers of ``Joint.evaluate``
+_FAIL = 2
 
 
 class Together:
     def __init__(self, policies: Sequence[Policy], *, worth_objects: int = _WORTH_OBJECTS) -> None:
         self._worth_objects = worth_objects
-        self._cheap = [policy for policy in policies if not policy.cost]
-        self._dear = [policy for policy in policies if policy.cost]  # what they need is often not known
+        # What those with a cost need is often not known.
+        self._joined = [policy for policy in policies if not policy.cost and Joint.takes(policy.select, policy.when)]
+        self._alone = [policy for policy in policies if policy not in self._joined]
         self._joint: Joint | None = None
         self._objects = 0
-        self._patterns: Counter[str] = Counter()
+        self._patterns: Counter[tuple[int, ...]] = Counter()
         self._quiet: Counter[tuple[str, Status]] = Counter()
 
     def judge(self, facts: Facts, noted: Collection[str]) -> Iterator[tuple[Policy, Verdict]]:
@@ -35,20 +36,20 @@ class Together:
         200,000 of them.
         """
         self._objects += 1
-        if self._objects == self._worth_objects and len(self._cheap) > 1:
+        if self._objects == self._worth_objects and len(self._joined) > 1:
             with suppress(ExpressionError):
-                self._joint = Joint([(policy.select, policy.when) for policy in self._cheap])
+                self._joint = Joint([(policy.select, policy.when) for policy in self._joined])
         answers = self._joint.evaluate(facts) if self._joint else None
         if answers is None:
-            yield from self._one_by_one(self._cheap, facts, noted)
+            yield from self._one_by_one(self._joined, facts, noted)
         else:
             self._patterns[answers] += 1
-            for policy, answer in zip(self._cheap, answers, strict=True):
+            for policy, answer in zip(self._joined, answers, strict=True):
                 if answer == _FAIL or policy.name in noted:
                     if answer != _FAIL:
                         self._quiet[policy.name, _VERDICTS[answer].status] -= 1  # it is in the pattern, too
                     yield policy, _VERDICTS[answer]
-        yield from self._one_by_one(self._dear, facts, noted)
+        yield from self._one_by_one(self._alone, facts, noted)
 
     def _one_by_one(
         self, policies: Sequence[Policy], facts: Facts, noted: Collection[str]
@@ -66,7 +67,7 @@ class Together:
             return self._quiet
         total = self._quiet.copy()
         for pattern, objects in self._patterns.items():
-            for policy, answer in zip(self._cheap, pattern, strict=True):
+            for policy, answer in zip(self._joined, pattern, strict=True):
                 if answer != _FAIL:
                     total[policy.name, _VERDICTS[answer].status] += objects
         return +total
