@@ -113,7 +113,9 @@ class Changes(ABC):
             raw = recreate.inspected(client, path(identifier))
             image = client.inspect_image(raw["Image"])  # type: ignore[no-untyped-call]
             again = recreate.container(raw, image, recreate.names(client, recreate.peers(raw)))
-            return inherit.renewed(again, raw, image, image_id)
+            more = "?manifests=1" if raw.get("ImageManifestDescriptor") else ""
+            newer: Any = client.read(f"/images/{path(image_id)}/json{more}", "image_inspect")
+            return inherit.renewed(again, raw, image, newer)
 
         return self._call("container_inspect", ask)
 

@@ -21,9 +21,9 @@ _OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "R
 
 
 def renewed(
-    parameters: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, Any], image_id: str
+    parameters: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, Any], newer: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The parameters of one like this from another image: by its inspect, its image's, and the other image's ID."""
+    """The parameters of one like this from another image: by its inspect, its image's, and the other image's."""
     old: Mapping[str, Any] = image.get("Config") or {}
     own = {key: value for key, value in parameters["body"].items() if key != "OnBuild"}
     published = tuple(own["HostConfig"].get("PortBindings") or ())
@@ -39,8 +39,17 @@ def renewed(
     if asked := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
         own["Healthcheck"] = asked
     if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
-        own["Labels"][COMPOSE_IMAGE] = image_id
+        own["Labels"][COMPOSE_IMAGE] = _as_compose_says(own["Labels"][COMPOSE_IMAGE], container, newer)
     return {**parameters, "body": own, "endpoints": _without_made_up_addresses(parameters, container)}
+
+
+def _as_compose_says(label: str, container: Mapping[str, Any], newer: Mapping[str, Any]) -> str:
+    """What Compose calls the newer image: since 5.4, on stores that tell it, the manifest for this platform."""
+    old, manifests = container.get("ImageManifestDescriptor") or {}, newer.get("Manifests") or ()
+    here = [each for each in manifests if each["Available"] and each["Kind"] == "image"]
+    ours = [each for each in here if (each.get("ImageData") or {}).get("Platform") == old.get("platform")] or here
+    is_a_manifest = label == old.get("digest") != container["Image"]
+    return str(ours[0]["ID"] if is_a_manifest and len(ours) == 1 else newer["Id"])
 
 
 def _is_same(key: str, given: Any, theirs: Any) -> bool:

@@ -1397,6 +1397,42 @@ def test_platforms_of_a_service_are_those_that_docker_s_client_would_ask_for(
     assert [(each["architecture"], each["os"]) for each in found] == placed
 
 
+MANIFESTS = [{"ID": f"sha256:{word}", "Kind": "image", "Available": True, "ImageData": {"Platform": {"os": word}}}
+             for word in ("linux", "other")]  # fmt: skip
+LINUX, THIRD = ({"digest": "sha256:old-linux", "platform": {"os": word}} for word in ("linux", "third"))
+AWAY, PROOF = {**MANIFESTS[1], "Available": False}, {"ID": "sha256:proof", "Kind": "attestation", "Available": True}
+
+
+@pytest.mark.parametrize(
+    ("label", "descriptor", "manifests", "said"),
+    [
+        ("sha256:old-linux", LINUX, [*MANIFESTS, PROOF], "sha256:linux"),
+        ("sha256:old-linux", THIRD, [MANIFESTS[0], AWAY], "sha256:linux"),
+        ("sha256:old-linux", THIRD, MANIFESTS, "sha256:new"),
+        ("sha256:old-linux", LINUX, None, "sha256:new"),
+        (ID, LINUX, MANIFESTS, "sha256:new"),  # Compose before 5.4
+        ("sha256:older", LINUX, MANIFESTS, "sha256:new"),
+        (ID, None, None, "sha256:new"),  # stores and engines that do not tell
+        (ID, {**LINUX, "digest": ID}, [MANIFESTS[0]], "sha256:new"),  # without an index
+    ],
+)  # fmt: skip
+def test_compose_s_label_names_the_newer_image_as_it_named_the_one_before(
+    label: str, descriptor: object, manifests: object, said: str, tmp_path: Path
+) -> None:
+    """Else its next `up` makes the container anew for nothing."""
+    old = {"Id": ID, "Config": {}}
+    config = {"Image": "app:1", "Labels": {"com.docker.compose.image": label}}
+    container = {**CONTAINER, "Config": config, "ImageManifestDescriptor": descriptor}
+
+    def answer(request: str) -> Iterable[bytes]:
+        of_image = {**old, "Id": "sha256:new", "Manifests": manifests} if "/images/sha256:new/" in request else old
+        yield json_answer(container if "/containers/" in request else NETWORK if "/networks/" in request else of_image)
+
+    with fake(tmp_path, answer) as it:
+        body = it.engine.renewal(HEX, "sha256:new")["body"]
+    assert body["Labels"] == {"com.docker.compose.image": said}
+
+
 @pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
 def test_a_service_that_its_swarm_notes_something_of_amid_an_update_is_updated_if_nobody_changed_it(
     changes: str, tmp_path: Path, *, is_updated: bool
