@@ -25,11 +25,16 @@ _MOST_LINES = 10
 _MOST_CRITICAL = 1000
 _MOST_POLICIES = 20
 _MOST_TEXT = 300
-# What chats take for links, mentions and markup; look-alikes stay readable.
-_LOOK_ALIKES = str.maketrans(
+# What chats take for tags, for which Telegram refuses a message, and for links, mentions and markup; look-alikes stay
+# readable.
+_TAGS = str.maketrans(
     {
         "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
         ">": "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+    }
+)
+_LOOK_ALIKES = _TAGS | str.maketrans(
+    {
         "[": "(",
         "]": ")",
         "`": "'",
@@ -75,7 +80,7 @@ class _Group:
     def heading(self) -> str:
         news = self.first
         title = news.about.title if news.about else ""
-        return plain(f"{news.what}, {news.severity.value}, {news.policy}") + (f": {one_line(title)}" if title else "")
+        return plain(f"{news.what}, {news.severity.value}, {news.policy}") + (f": {ours(title)}" if title else "")
 
     def advice(self) -> Iterator[str]:
         if (policy := self.first.about) is None or not self.first.is_opening:
@@ -86,7 +91,7 @@ class _Group:
             ("See", ", ".join(policy.refs)),
         ):
             if text:
-                yield f"{word}: {one_line(text)}"
+                yield f"{word}: {ours(text)}"
 
 
 @dataclass
@@ -119,7 +124,7 @@ class Message:
             "findings": "\n".join(self._lines()),
             "link": link,
         }
-        return one_line((title or _TITLE).format(**values)), (body or _BODY).format(**values).strip()
+        return " ".join((title or _TITLE).format(**values).split()), (body or _BODY).format(**values).strip()
 
     def _worst(self) -> Severity | None:
         opened = [group.first.severity for group in self.groups.values() if group.first.is_opening]
@@ -157,9 +162,9 @@ class Message:
             yield from group.advice()
 
 
-def one_line(text: str) -> str:
-    """Text of the host's own people, in one line."""
-    return " ".join(text.split())
+def ours(text: str) -> str:
+    """What the host's own people wrote of a policy, in one line."""
+    return " ".join(text.split()).translate(_TAGS)
 
 
 def plain(text: str) -> str:

@@ -66,9 +66,9 @@ def an_outcome(effect: Effect, name: str = "o") -> Outcome:
 
 
 ADVISED = a_policy("advised", severity=Severity.CRITICAL)._replace(
-    title="Containers that share the host",
+    title="Containers that share <the> host",
     description="It can take\n  over the host.",
-    remediation="Run it without --privileged; see https://docs.example/x.",
+    remediation="`docker run <image>` without --privileged; see https://docs.example/x.",
     refs=("CIS-5.5",),
 )
 
@@ -133,11 +133,11 @@ def test_the_worst_comes_first_with_what_to_do_about_it() -> None:
     assert title == "dockwarden: 2 critical, 1 high, 1 low on web1"
     assert alarms == ["failure"]
     assert body.splitlines()[:-2] == [
-        "opened, critical, advised: Containers that share the host",
+        "opened, critical, advised: Containers that share \u2039the\u203a host",  # tags would be refused by Telegram
         "- c0 is worse",
         "- c1 is worse",
         "Why: It can take over the host.",
-        "What to do: Run it without --privileged; see https://docs.example/x.",
+        "What to do: `docker run \u2039image\u203a` without --privileged; see https://docs.example/x.",
         "See: CIS-5.5",
         "opened, high, p",
         "- b: is bad",
