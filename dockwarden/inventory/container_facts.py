@@ -206,7 +206,7 @@ _ITSELF = rows(
 _CONFIG = rows(
     """
     memory_limit       int:memory                memory limit in bytes, 0 for none
-    memory_reservation int:memory                memory reservation in bytes, 0 for none
+    memory_reservation int:reserved              memory reservation in bytes, 0 for none
     cpu_limit          double:limit              CPU limit in cores, 0.0 for none
     cpu_shares         int                       CPU shares, 0 for the default
     pids_limit         int:limit                 limit of processes, 0 for none

@@ -54,7 +54,7 @@ RECORDS = {
     "service_mount": """
         type:string:mount_type name:string source:string destination:string driver:string rw:bool
     """,
-    "step": "instruction:string:free size:int:bytes created:string",
+    "step": "instruction:string:free size:int:bytes created:string:moment",
 }
 """Of records, their keys, each with the type and form of its values."""
 

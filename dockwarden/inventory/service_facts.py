@@ -42,7 +42,7 @@ SERVICE = (
         mounts                list(map):service_mount     mounts of its tasks: type, name (of a volume), source, \
             destination, driver, rw
         memory_limit          int:memory                  bytes that a task may take, 0 for no limit
-        memory_reservation    int:memory                  bytes that a node must have for a task, 0 for none
+        memory_reservation    int:reserved                bytes that a node must have for a task, 0 for none
         cpu_limit             double                      cores that a task may take, 0.0 for no limit
         pids_limit            int                         processes that a task may have, 0 for no limit
         healthcheck           bool                        its spec has a health check, besides that of its image

@@ -22,6 +22,7 @@ _ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the
 _COMPARED = ("_==_", "_!=_", *_ORDER)
 _VERSION_LIKE = re.compile(r"(?!\d{4}-\d\d-\d\d)v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)  # days sort as texts do
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
+_IN_MIB = ("memory", "reserved", "shared_memory")
 _DATE = re.compile(r"(19|20)\d\d([01]\d([0-3]\d)?)?")  # other times of 1970 are those of images without a date
 _LONG = ("contains", "indexOf", "lastIndexOf", "matches")
 _GROWING = ("split", "replace", "join", "format", "version")
@@ -299,7 +300,7 @@ class Doubts:
             self.remarks.append(f"{spec.name} counts from 0: {_FROM_ZERO[spec.form]} for what counts from 1")
         if isinstance(value, int) and spec.form == "bytes" and 1 < value < _LEAST_BYTES:
             self.remarks.append(f"{spec.name} is in bytes; a param may be {value}MB, or whatever is meant")
-        if isinstance(value, int) and spec.form in ("memory", "shared_memory") and not value % _MEGA and value % _MEBI:
+        if isinstance(value, int) and spec.form in _IN_MIB and not value % _MEGA and value % _MEBI:
             unit, amount = ("GiB", value // _MEGA // 1000) if value % 10**9 == 0 else ("MiB", value // _MEGA)
             text = f"{spec.name} is set in MiB and GiB: `-m 512m` is 512MiB, which is more than 512MB"
             self.remarks.append(f"{text}; write {amount}{unit} if that is meant")

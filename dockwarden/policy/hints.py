@@ -172,6 +172,7 @@ _FOREIGN = (
     (r"\b\d+,\d+\b", "numbers have a point, as in 1.5"),
     (r";|,", "join conditions with && or ||"),
 )
+_OVERLOAD = re.compile(r"No matching overloads found : (?:\((\w+)\)\.)?([^(]+)(?:\((.*)\))?")
 _STRINGS = re.compile(r"[rR]?(?:'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")")
 # What is told of an operator or function and the types it was given.
 _MISMATCHES = (
@@ -286,6 +287,16 @@ def mismatch(operator: str, types: str, written: str, column: int) -> str:
     if beside and types in ("(int, Duration)", "(Duration, int)"):
         return "; a param such as 7d or 512m is a duration, and one such as 512MiB a size"
     return next((f"; {hint}" for pattern, hint in _MISMATCHES if re.search(pattern, operator + types)), "")
+
+
+def of_failure(error: str) -> str:
+    """An error of a run, where types do not fit in the words for that: those of records are known only then."""
+    if (found := _OVERLOAD.fullmatch(error)) is None:
+        return error
+    operator = found[2].strip("_")
+    types = ", ".join(filter(None, (found[1], found[3]))).replace("int64", "int")
+    types = re.sub("timestamp|duration", lambda name: name[0].capitalize(), types)
+    return f"'{operator}' does not take {f'({types})' if types else 'that'}{mismatch(operator, f'({types})', '', 0)}"
 
 
 def of_syntax(source: str, line: str, column: int, text: str) -> str:

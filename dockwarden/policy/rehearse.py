@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dockwarden.model import Facts, FactSpec, FactValue, Specs, Values
 from dockwarden.policy.cel import Program
-from dockwarden.policy.values import OPEN
+from dockwarden.policy.values import OPEN, never
 
 _BETWEEN = ("paused", "restarting", "removing")
 _LIVES = (  # what a container is at once: its state, its health, and whether it runs
@@ -23,18 +23,31 @@ _OF_LIFE = {f"container.{name}" for name in ("state", "running", "health", "exit
 _MIXES = 120
 _MANY = 10**12
 _EPOCH, _NOW = datetime.fromtimestamp(0, UTC), datetime(2026, 1, 1, tzinfo=UTC)
-_TEXTS = {
+_DIGEST = f"sha256:{'0' * 64}"
+_TEXTS = {  # by form, what texts look like; two where a fact has them in two ways
     "reference": "docker.io/library/nginx:1.27",
     "repository": "docker.io/library/nginx",
     "registry": "docker.io",
     "tag": "1.27.0",
     "version": "1.27.0",
     "release": "26.1.5+dfsg1",
-    "id": f"sha256:{'0' * 64}",
-    "digest": f"sha256:{'0' * 64}",
-    "port": "0.0.0.0:8080->80/tcp",
+    "id": _DIGEST,
+    "short_id": "0" * 12,
+    "digest": _DIGEST,
+    "repository_digest": f"docker.io/library/nginx@{_DIGEST}",
+    "port": "80/tcp",
+    "bound_port": "80/tcp 0.0.0.0:8080->80/tcp",
     "ulimit": "nofile=1024:2048",
     "capability": "SYS_ADMIN",
+    "device": "/dev/fuse:/dev/fuse:rwm",
+    "host_option": "name=seccomp,profile=default",
+    "hosts": "db:10.0.0.1",
+    "link": "/db:/web/db",
+    "mode": "host",
+    "moment": "2026-01-01T00:00:00Z",
+    "mounted": "/data",
+    "path": "/data",
+    "signal": "SIGTERM",
 }
 
 
@@ -54,7 +67,7 @@ def rehearse(conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -
     mixes = any(part.program.doubts.risks for part in (*conditions, *others))
     literals = sorted({value for part in (*conditions, *others) for value in _literals(part.program)}, key=repr)
     needs = sorted({name for _, program in (*conditions, *others) for name in program.references})
-    choices = {name: _values(facts[name], literals) for name in needs}
+    choices = {name: samples(facts[name], literals) for name in needs}
     for known in _subjects(choices, mixes=mixes):
         subject = Facts(known)
         for part in conditions:
@@ -97,7 +110,7 @@ def _subjects(choices: Mapping[str, Sequence[FactValue]], *, mixes: bool) -> Ite
         yield {name: pick.choice(values) for name, values in choices.items()}
 
 
-def _values(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
+def samples(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
     """Values that a fact may have: the empty one first, a full one last."""
     texts = [text for text in literals if isinstance(text, str)]
     numbers = [number for number in literals if isinstance(number, int) and not isinstance(number, bool)]
@@ -134,19 +147,26 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
     if spec.words and OPEN not in spec.words:
         yield from sorted(spec.words)
         return
-    full = _TEXTS.get(spec.form, "a")
-    if spec.form != "release":  # every engine tells its own
+    full = _TEXTS.get(spec.form, "a").split()
+    if spec.form not in ("release", "moment"):  # every engine tells its own, each step has its time
         yield ""
-    if full not in ("1.27.0", "26.1.5+dfsg1"):
-        yield from texts
-    yield full
+    if spec.form not in ("tag", "version", "release"):
+        yield from filter(None, (_like(spec, text, full[0]) for text in texts))
+    yield from full
+
+
+def _like(spec: FactSpec, text: str, full: str) -> str:
+    """A text that the fact may have, with what a condition asks for at its beginning or its end; else nothing."""
+    ends = range(len(full) + 1)
+    tries = (text, *(text + full[end:] for end in ends), *(full[:end] + text for end in ends))
+    return next((each for each in tries if not never(spec, each)), "")
 
 
 def _records(spec: FactSpec, texts: Sequence[str]) -> Iterator[list[dict[str, object]]]:
     """Lists of records with every key: one for each value that one of the keys may have."""
-    first: dict[str, object] = {key: _values(inner, ())[0] for key, inner in spec.keys.items()}
-    full: dict[str, object] = {key: _values(inner, texts)[-1] for key, inner in spec.keys.items()}
+    first: dict[str, object] = {key: samples(inner, ())[0] for key, inner in spec.keys.items()}
+    full: dict[str, object] = {key: samples(inner, texts)[-1] for key, inner in spec.keys.items()}
     yield [first]
     for key, inner in spec.keys.items():
-        yield from ([{**full, key: value}] for value in _values(inner, texts))
+        yield from ([{**full, key: value}] for value in samples(inner, texts))
     yield [full, first]

@@ -19,7 +19,7 @@ from dockwarden.text import duration, host_path, size
 
 _EMPTY: dict[str, object] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
 _PLAIN = {"bool": bool, "string": str}
-_IN_BYTES = ("bytes", "memory", "shared_memory", "any")  # forms of whole numbers
+_IN_BYTES = ("bytes", "memory", "reserved", "shared_memory", "any")  # forms of whole numbers
 _NUMBER = r"-?\d+(\.\d+)?(e[+-]?\d+)?"
 
 

@@ -75,6 +75,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
         "it is written in several ways; use container.no_new_privileges, container.seccomp or container.apparmor",
     ),
     "ip": (r"[0-9a-fA-F.:]*(%.+)?", "it is an address, as in '0.0.0.0', '::' or '127.0.0.1'"),
+    "moment": (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is a time in UTC, as in '2026-01-31T00:00:00Z'", r"\d.*"),
     "path": (r"/|(/[^/]+)+", _PATH, r"/.*"),
     "mounted": (r"/|(?!/run(/|$))(/[^/]+)+", f"{_PATH}, as in '/var/run/docker.sock'", r"(?!/run(/|$))/.*"),
     "mode": (r"|host|none|private|shareable|container:.+", "it may be 'host', or begin with 'container:'"),
@@ -168,7 +169,7 @@ def never_number(spec: FactSpec, value: object) -> str:
         return ""
     if spec.form == "percent" and 0 < value <= 1:
         return f"{spec.name} runs from 0 to 100; write {value * 100:.1f} for {value * 100:g} %"
-    if spec.form == "memory" and 1 < value < _LEAST_MEMORY:
+    if spec.form in ("memory", "reserved") and 1 < value < _LEAST_MEMORY:
         return f"{spec.name} is in bytes; write a param, such as `least: {value}MB`, and compare with params.least"
     return out_of_range(spec, value)
 

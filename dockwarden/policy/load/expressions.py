@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from dockwarden.config.source import QUOTE, Path, Source
 from dockwarden.model import Facts, FactValue, Kind, Specs, Values
+from dockwarden.policy import hints
 from dockwarden.policy.cel import Compiler, Program
 from dockwarden.policy.faults import ExpressionError
 from dockwarden.policy.rehearse import Part, contradicts, rehearse
@@ -111,7 +112,7 @@ class Expressions:
         risks = [risk for risk in part.program.doubts.risks if re.search(risk.error, error)]
         risk = next((risk for risk in risks if _explains(known.get(risk.of), error)), risks[0] if risks else None)
         start = self._starts.get(part.program, 0)
-        text = f"fails on some objects: {error}; {risk.guard if risk else ''}".removesuffix("; ")
+        text = f"fails on some objects: {hints.of_failure(error)}; {risk.guard if risk else ''}".removesuffix("; ")
         self._refuse(part.key, text, start + (risk.at if risk else 0))
 
     def _parts(self, kind: Kind, text: str) -> Iterator[str | Program]:

@@ -8,7 +8,10 @@ import yaml
 from dockwarden.actions.table import VERBS
 from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
+from dockwarden.model import FactSpec, Kind
+from dockwarden.policy import rehearse
 from dockwarden.policy.load import load
+from dockwarden.policy.values import never
 from tests.tables import each
 
 MISTAKES = yaml.load((Path(__file__).parent / "mistakes.yaml").read_text(), yaml.CSafeLoader)
@@ -111,6 +114,9 @@ def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path
         ),
         ("container", "container.cpu_limit == 0.0 || container.cpu_limit > 2.0", ""),
         ("container", "container.memory_limit > 0 && container.memory_limit < 67108864", ""),
+        ("container", "container.memory_limit > 0 && container.memory_limit < container.memory_reservation", ""),
+        ("service", "service.memory_reservation > 8589934592 && service.memory_limit == 0", ""),
+        ("container", "container.memory_reservation > 512000000", "write 512MiB"),
         ("image", "image.size > 500", "image.size is in bytes"),
         ("image", "image.unique_size > 500", "image.unique_size is in bytes"),
         ("host", "host.build_cache_size > 20", "host.build_cache_size is in bytes"),
@@ -183,3 +189,20 @@ def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: 
         file.write_text(written(**{key: text} | ({"action": action} if action else {})))
         warnings = load([file], VOCABULARY, VERBS).warnings
         assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count
+
+
+def said_of(spec: FactSpec, value: object) -> list[str]:
+    """Why a value that a fact may have, or a part of it, can never be."""
+    if isinstance(value, list):
+        return [why for item in value for why in said_of(spec, item)]
+    if isinstance(value, dict):
+        return [why for key, item in value.items() if key in spec.keys for why in said_of(spec.keys[key], item)]
+    return [never(spec, value)] if isinstance(value, str) and value else []
+
+
+@each(("subject", "fact"), [(kind, name) for kind, facts in VOCABULARY.items() for name in facts])
+def test_no_policy_is_rehearsed_on_what_is_never_so(subject: Kind, fact: str) -> None:
+    spec = VOCABULARY[subject][fact]
+    found = rehearse.samples(spec, ["core=", "/dev/dri", ":rw", "80", "2024-", "CAP_X", "*", "web", 7])
+    is_exposed_only = "container.ports is never '80/tcp'"
+    assert [why for value in found for why in said_of(spec, value) if why and not why.startswith(is_exposed_only)] == []
