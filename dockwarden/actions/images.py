@@ -17,7 +17,7 @@ from dockwarden.actions.archive import ArchiveError, Write
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
-from dockwarden.ports import Ask, Engine, Reply
+from dockwarden.ports import Ask, Engine, Entry, Reply
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -26,6 +26,7 @@ DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
 FRESH_SECONDS = 5.0
+_MOST_ENTRIES = 50  # of an index that are looked into
 _REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
 
@@ -300,17 +301,40 @@ def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:
 
 
 def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
-    """For this platform, and for those that were here besides."""
-    source, own = str(about["from"]), about["platform"]
+    """For the platforms that were here, or, where the engine did not tell them, for that of the image."""
+    source = str(about["from"])
+    platforms = about.get("platforms") or [_platform_at(tools, about, source)]
     login = tools.registry.login(reference.parse(source).registry)
-    try:
-        tools.engine.pull_image(source, own, login)
-    except NotFoundError as error:
-        text = f"the registry served {source} when the image was removed and does not any more: {error}"
-        raise Stays(Effect.FAILED, "not_served", text) from error
-    for platform in set(about.get("platforms", ())) - {own}:
-        with suppress(NotFoundError):  # it is said that it is missing
+    missing = []
+    for platform in platforms:
+        try:
             tools.engine.pull_image(source, platform, login)
+        except NotFoundError as error:  # of one among several it is said that it is missing
+            missing.append(error)
+    if len(missing) == len(platforms):
+        text = f"the registry served {source} when the image was removed and does not any more: {missing[0]}"
+        raise Stays(Effect.FAILED, "not_served", text) from missing[0]
+
+
+def _platform_at(tools: Tools, about: Mapping[str, Any], name: str) -> str:
+    """For which platform a graph store gets the image by this digest, of an index perhaps.
+
+    Images may not say which variant they are for, nor that they are not for the platform that they were built on.
+    """
+
+    def is_other(entry: Entry) -> bool:
+        return f"{entry.os}/{entry.architecture}" not in about["platform"]
+
+    entries = reply_to(tools.registry.ask(Ask("manifest", name))).entries
+    for entry in sorted(entries, key=is_other)[:_MOST_ENTRIES]:
+        found = tools.registry.ask(Ask("manifest", f"{name.partition('@')[0]}@{entry.digest}"))
+        if reply_to(found).config == about["id"]:
+            return _platform(entry)
+    return str(about["platform"])
+
+
+def _platform(entry: Entry) -> str:
+    return "/".join(filter(None, entry[1:4]))
 
 
 def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: str) -> set[str]:
@@ -325,7 +349,7 @@ def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: 
         with suppress(EngineError):
             if _is_served(tools, name):
                 login = tools.registry.login(reference.parse(name).registry)
-                tools.engine.pull_image(name, about["platform"], login)
+                tools.engine.pull_image(name, _platform_at(tools, about, name), login)
                 if tools.engine.image(name).id == image.id:  # it may have been one of another platform
                     lost.discard(name)
     return lost
@@ -350,7 +374,7 @@ def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> li
         lost = sorted(set(known) - set(image.details.platforms if image.details else ()))
         return [f"without {', '.join(lost)}, which it was here for, too"] if lost else []
     told = reply_to(tools.registry.ask(Ask("manifest", str(about["from"]))))
-    offered = {"/".join(filter(None, each[1:4])) for each in told.entries}
+    offered = set(map(_platform, told.entries))
     others = sorted(offered - {about["platform"]})
     return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"] if others else []
 

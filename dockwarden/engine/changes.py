@@ -72,7 +72,7 @@ class Changes(ABC):
         def copy(client: Client) -> None:
             name = quote(path(image_id), safe="")
             with client.open("GET", f"/images/{name}/get", "save", _LONG_SECONDS) as response:
-                for chunk in response.iter_content(CHUNK_BYTES):
+                for chunk in layer.whole(response.iter_content(CHUNK_BYTES), "archive"):
                     write(chunk)
 
         self._call("image_save", copy)

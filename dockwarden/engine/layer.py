@@ -8,7 +8,7 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import PurePosixPath
@@ -16,7 +16,7 @@ from posixpath import normpath
 from typing import Any
 
 from dockwarden.engine.fields import Fields
-from dockwarden.engine.transport import Client
+from dockwarden.engine.transport import Client, in_a_line
 from dockwarden.errors import AnswerError, NotFoundError
 from dockwarden.ports import Written
 
@@ -71,19 +71,24 @@ class _Stream:
 
     def __init__(self, chunks: Iterable[bytes], write: Callable[[bytes], object]) -> None:
         self._chunks = iter(chunks)
-        self._tail = b""
         self.write = write
 
     def read(self, _size: int = 0) -> bytes:
-        chunk = next(self._chunks, b"")
-        self._tail = (self._tail + chunk)[-_END_BYTES:]
-        return chunk
+        return next(self._chunks, b"")
 
-    def is_whole(self) -> bool:
-        """Whether it ends as a tar does; reads what is left of it."""
-        while self.read():
-            pass
-        return self._tail == bytes(_END_BYTES)
+
+def whole(tar: Iterable[bytes], what: str) -> Iterator[bytes]:
+    """The same chunks. AnswerError where they do not end as a tar does.
+
+    An engine that fails amid one has said by then that all is well; at best it writes its error behind what it has.
+    """
+    tail = b""
+    for chunk in tar:
+        tail = (tail + chunk)[-_END_BYTES:]
+        yield chunk
+    if tail != bytes(_END_BYTES):
+        said = in_a_line(tail.partition(b'"message":')[2].decode(errors="replace"))
+        raise AnswerError(": ".join(filter(None, (f"the {what} ended early", said))))
 
 
 def pick(
@@ -97,7 +102,7 @@ def pick(
     left = set(wanted)
     if any(_UNREADABLE in path for path in wanted):
         raise AnswerError("the engine cannot tell the names of some files that it wrote")
-    stream: Any = _Stream(export, write)  # as much of a file as this needs
+    stream: Any = _Stream(whole(export, "export"), write)  # as much of a file as this needs
     try:
         with (
             tarfile.open(fileobj=stream, mode="r|") as all_,
@@ -113,8 +118,8 @@ def pick(
                     continue
                 some.addfile(member, all_.extractfile(member) if member.isreg() else None)
                 left.discard(name)
-            if not stream.is_whole():
-                raise AnswerError("the export ended early")
+            while stream.read():  # what is left shows whether it is whole
+                pass
     except tarfile.TarError as error:
         raise AnswerError(f"export: {error}") from error
     return left

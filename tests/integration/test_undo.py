@@ -38,7 +38,7 @@ from dockwarden.sinks.ledger import Ledger
 from tests.faults import Faulty
 from tests.lab import images, trees
 from tests.lab.engine import LabEngine
-from tests.lab.images import ImageSpec, rootfs
+from tests.lab.images import ARCHITECTURE, ImageSpec, rootfs
 from tests.lab.registry import LabRegistry
 from tests.lab.waiting import PATIENCE, until
 
@@ -304,6 +304,27 @@ def test_all_platforms_come_back_where_the_engine_tells_which_there_were(
         assert host.engine.image(name).details == image.details
 
 
+@pytest.mark.parametrize("said", ["arm", ARCHITECTURE])
+def test_image_that_says_too_little_or_wrong_of_its_platform_comes_back(host: Host, said: str) -> None:
+    """Many do not say their variant, or say that of the machine that built them; their index tells."""
+    entries = []
+    for variant in ("v7", "v6"):
+        entry = host.registry.put_image("undo/arm", replace(host.spec(variant), architecture=said))
+        entries.append({**entry, "platform": {"os": "linux", "architecture": "arm", "variant": variant}})
+    entry = host.registry.put_image("undo/arm", host.spec("other"))
+    entries.append({**entry, "platform": {"os": "linux", "architecture": ARCHITECTURE}})
+    host.registry.put_index("undo/arm", entries, tag=said)
+    host.lab.docker("pull", "--quiet", "--platform=linux/arm/v6", name := host.name(f"undo/arm:{said}"))
+    image = host.engine.image(name)
+    if host.lab.kind == "containerd" and not (image.details and image.details.platforms):
+        pytest.skip("engines before 28 do not tell for which platforms a containerd store has it")
+    assert host.remove(image) == [("applied", "removed")]
+    assert host.files() == []
+    assert host.undo() == [("applied", "restored", "")]
+    assert host.engine.image(name) == image
+    assert [each.id for each in host.engine.images()] == [image.id]
+
+
 def test_registry_that_stops_serving_after_the_check_is_told_plainly(host: Host) -> None:
     image = host.pulled("s", "undo/stops:1")
     assert host.remove(image) == [("applied", "removed")]
@@ -403,6 +424,21 @@ def test_nothing_is_removed_that_cannot_be_written_down(host: Host, small: Path)
     (small / "other").unlink()
     assert host.remove(image) == [("applied", "removed")]
     assert host.undo()[0][:2] == ("applied", "restored")
+
+
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True)
+def test_image_of_which_a_part_is_broken_stays(host: Host) -> None:
+    """An engine that cannot read it to its end has said before that all is well."""
+    image = host.built("broken", "undo/broken:1")
+    for layer in image.details.layers if image.details else ():
+        [blob] = host.lab.dir.rglob(f"blobs/sha256/{layer.removeprefix('sha256:')}")
+        blob.unlink()
+    [outcome] = host.outcomes(image)
+    assert (outcome.effect, outcome.reason) == (Effect.REFUSED, "unrecoverable")
+    assert "ended early: " in outcome.detail
+    assert host.exists(image.id)
+    assert host.files() == []
+    assert host.remove(image, unrecoverable=True) == [("applied", "removed")]
 
 
 @pytest.mark.parametrize("engine", ["either"], indirect=True)

@@ -81,6 +81,14 @@ def test_names_that_the_engine_cannot_tell_are_said() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 300, 512, 700])
-def test_an_export_that_ends_early_is_no_archive(length: int) -> None:
+@pytest.mark.parametrize("said", [b"", b'{"message":"no such blob"}'])
+def test_an_export_that_ends_early_is_no_archive(length: int, said: bytes) -> None:
     with pytest.raises(EngineError):
-        picked(packed(("a", ""), ("b", ""))[:length], "/a")
+        picked(packed(("a", ""), ("b", ""))[:length] + said, "/a")
+
+
+def test_what_an_engine_writes_behind_half_an_archive_is_its_reason() -> None:
+    tar = packed(("a", ""))
+    assert b"".join(layer.whole([tar[:700], tar[700:]], "archive")) == tar
+    with pytest.raises(EngineError, match=r'^the archive ended early: "no such blob"}$'):
+        list(layer.whole([tar[:700], b'{"message":"no such ', b'blob"}\r\n'], "archive"))
