@@ -32,8 +32,10 @@ _IS_DAY_FIRST = re.compile(r"[^\d]*\d\d([.-])\d\d\1(?:20[1-3]\d)(?!\d)", re.ASCI
 _IS_COUNT = re.compile(r"(?:stable-(?:[4-9]\d{3}|\d{5})|(?:[a-z]+-)+b\d{4,5})(?:-|$)", re.ASCII)
 _SHORT = re.compile(r"\d{6}(?![\dA-Za-z])", re.ASCII)
 _SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+UBUNTU = re.compile(r"[12]\d\.(?:04|10)", re.ASCII)
 _BUILD = re.compile(
-    r"(?!386$)(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r)\.?(\d+(?:\.\d+)*)",
+    rf"(?!(?:386|{UBUNTU.pattern})$)"  # an architecture, a system
+    r"(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r|flannel|hardened)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _SAYS_NOTHING = ("", "version", "release")  # before a number
@@ -41,7 +43,7 @@ _ARCHITECTURES = {"amd64", "arm", "arm64", "64"}  # the last of x86_64
 _PATCHES = {"p", "pl", "patch", "post"}  # of a version that itself has none: 2.4.7-p3 comes after 2.4.7, before 2.4.8
 _COUNTED = re.compile(r"([A-Za-z]+)\.(\d+)", re.ASCII)  # ce.0
 _FORM = re.compile(
-    r"(?P<prefix>(?:x86_64-|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?|[A-Za-z]+\d+\.\d+-)"
+    r"(?P<prefix>(?:x86_64[-_]|[A-Za-z]+\.|[A-Za-z][A-Za-z0-9]*[-_]|[rR](?=\d+\.))*?|[A-Za-z]+\d+\.\d+-)"
     r"(?:[vV]|(?<=-)b(?=\d{4,5}(?:-|$)))?(?P<core>\d+(?:\.\d+)*)(?P<rest>(?:[-_+.A-Za-z].*)?)",
     re.ASCII,
 )
@@ -181,13 +183,13 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
 
 
 def _is_build(found: re.Match[str], before: str) -> bool:
-    """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of amd64-v3; but the 1.1 of amd64-1.1.
+    """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of migrations-v3; but the 1.1 of amd64-1.1.
 
     The 22.04 of amd64-22.04 is a system's: builds begin at 0 or 1.
     """
-    if before in _ARCHITECTURES:
-        return found[1].lower() != "v" and bool(found[1] or found[2].startswith(("0.", "1.")))
-    return bool(found[1])
+    if found[1].lower() == "v":
+        return before not in _ARCHITECTURES and "." in found[2]
+    return bool(found[1]) or (before in _ARCHITECTURES and found[2].startswith(("0.", "1.")))
 
 
 def days(tags: Iterable[str]) -> Iterator[Version]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, Scheme, Version, days, is_branch, says_early, version
+from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, UBUNTU, Scheme, Version, days, is_branch, says_early, version
 
 LINE = 2
 """Numbers that a line has, at most."""
@@ -98,9 +98,14 @@ def _with_hashes(releases: _Releases) -> _Releases:
 
 
 def _without_systems(releases: _Releases) -> _Releases:
-    """All but such as ubuntu-24.04, of which 26-ubuntu-24.04 tells that the number is the system's."""
+    """All but such as debian-12, of which 26-debian-12 tells that the number is the system's, or Ubuntu's months."""
     others = {pair for scheme in releases if scheme.is_plain for pair in pairwise(scheme.variant.split("-"))}
-    return {s: found for s, found in releases.items() if s.is_plain or not others & {_last(v) for v in found}}
+
+    def are_systems(versions: list[Version]) -> bool:
+        lasts = {_last(v) for v in versions}
+        return bool(others & lasts) or all(UBUNTU.fullmatch(number) for _, number in lasts)
+
+    return {s: found for s, found in releases.items() if s.is_plain or not are_systems(found)}
 
 
 def _are_flavours(versions: list[Version]) -> bool:

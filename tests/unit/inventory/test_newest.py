@@ -595,6 +595,37 @@ WORLDS = """
 # times of builds that are written as the commits of Jenkins' agents are
   latest 1.0.0.v202109021300 | 1.0.0.v202109011300 | 0.9.0.v202001011200
 > 1.0.0.v202109011300:1.0.0.v202109021300 0.9.0.v202001011200:1.0.0.v202109021300
+# hasura, whose second number is that of another image
+  latest v2.48.2 | v2.48.2.cli-migrations-v3 | v2.48.2.cli-migrations-v2 | v2.48.1.cli-migrations-v2 |
+  v2.48.1.cli-migrations-v3 | v1.3.3.cli-migrations-v2 | v2.48.2-fpm-v3.5.2 | v2.48.1-fpm-v3.5.1 | v2.48.2-fpm-v3.5.1
+> v2.48.2.cli-migrations-v2:= v2.48.1.cli-migrations-v2:v2.48.2.cli-migrations-v2
+> v1.3.3.cli-migrations-v2:v2.48.2.cli-migrations-v2 v2.48.2-fpm-v3.5.1:v2.48.2-fpm-v3.5.2
+# cimg/base, and Ubuntu's months behind its own
+  current 2025.07 2025.07-24.04 current-24.04 | 2025.07-22.04 current-22.04 | 2025.06 | 2025.06-22.04 | 2025.05-24.04
+> 2025.06-22.04:2025.07-22.04 2025.05-24.04:2025.07-24.04 current-22.04:= 2025.06:2025.07
+# of systems and nothing else, beside Postgres 16.10 of one
+  act-latest act-24.04 act-24.04-20250723 | act-24.04-20250501 | act-22.04 act-22.04-20250723 | act-22.04-20240401 |
+  ubi9-16.10-2534 | ubi9-17.6-2534 | ubi9-17.5-2529
+> act-22.04:? act-22.04-20240401:? act-24.04-20250501:? ubi9-16.10-2534:ubi9-17.6-2534 ubi9-17.6-2534:=
+# the same of an image of which one system has no more
+  latest 2.1.0-24.04 | 2.0.9-22.04 | 2.0.8-22.04
+> 2.0.9-22.04:= 2.0.8-22.04:2.0.9-22.04
+# bookstack, whose first release of a month has two numbers
+  latest 25.07 | 25.5.3 | 25.02 | 24.12.1 | 0.31.7
+> 25.5.3:25.07 24.12.1:25.07 0.31.7:25.07 latest:=
+# appsmith, whose first release of a line has two numbers
+  latest v1.82 | v1.81 | v1.80.1 | v1.80 | v1.9.60
+> v1.80.1:v1.82 v1.9.60:v1.82 v1.81:v1.82 latest:=
+# the same, whose last is not the latest
+  latest v1.80.1 | v1.82 | v1.81 | v1.80 | v1.9.60
+> v1.80.1:= v1.9.60:v1.80.1
+# rancher and flannel, who count their builds behind a word
+  v1.7.1-flannel1 | v1.5.1-flannel2 | v1.5.1-flannel1 | v1.12.4-hardened1 | v1.12.1-hardened3 | v1.7.1-flannel1-amd64 |
+  v1.5.1-flannel2-amd64
+> v1.5.1-flannel2:v1.7.1-flannel1 v1.5.1-flannel2-amd64:v1.7.1-flannel1-amd64 v1.12.1-hardened3:v1.12.4-hardened1
+# keydb, and an architecture with an underscore behind it
+  latest x86_64_v6.3.4 | x86_64_v6.3.3 | arm64_v6.3.4 | alpine_x86_64_v6.3.4 | alpine_x86_64_v6.3.3
+> x86_64_v6.3.3:x86_64_v6.3.4 alpine_x86_64_v6.3.3:alpine_x86_64_v6.3.4 latest:=
 # days beside versions
   latest v1.2.3 | 20250901 | 20250801
 > latest:= 20250801:?
