@@ -9,7 +9,18 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from dockwarden.versions import BUT_FOR_B, PARTS, SURELY_EARLY, UBUNTU, Scheme, Version, days, is_branch, says_early, version
+from dockwarden.versions import (
+    BUT_FOR_B,
+    PARTS,
+    SURELY_EARLY,
+    UBUNTU,
+    Scheme,
+    Version,
+    days,
+    is_branch,
+    says_early,
+    version,
+)
 
 LINE = 2
 """Numbers that a line has, at most."""
