@@ -15,7 +15,7 @@ import structlog
 
 from dockwarden.errors import EngineError
 from dockwarden.metrics import Metrics
-from dockwarden.model import Dirty, Event, Kind
+from dockwarden.model import Dirty, EngineInfo, Event, Kind
 from dockwarden.ports import REPLAYED_AT_MOST, Engine
 from dockwarden.reference import is_image_id
 from dockwarden.triggers.queue import Queue
@@ -57,8 +57,7 @@ class EventReader(threading.Thread):
         connected_at: float | None = None
         while not self._stopping.is_set():
             try:
-                info = self._engine.connect()
-                self._offset_ns = int(info.clock_offset_seconds * _SECOND_NS)
+                info = self._connect()
                 since, until = self._now_ns(), self._now_ns() + self._window_ns
                 stream = self._engine.events(since, until)
                 # The subscription stands: what is listed from here on and what is read from here on overlap.
@@ -99,8 +98,14 @@ class EventReader(threading.Thread):
             stall = abs(self._now_ns() - since)  # below zero after the clock was set back
             if lag >= LONG_STALL_NS or self._may_have_missed(since, stall):
                 self._metrics.events_gaps.inc()
-                self._queue.submit_resync("gap")
                 _log.warning("events.gap", stalled_seconds=round(max(lag, stall) / _SECOND_NS, 3))
+                # It may seem so only because one of the clocks was set, or goes away from the other by itself.
+                self._queue.submit_resync("gap", self._connect())
+
+    def _connect(self) -> EngineInfo:
+        info = self._engine.connect()
+        self._offset_ns = int(info.clock_offset_seconds * _SECOND_NS)
+        return info
 
     def _may_have_missed(self, since: int, stall: int) -> bool:
         if stall < _SHORT_STALL_NS:

@@ -6,6 +6,7 @@ What removals rely on is in ``test_engine_contract``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import threading
@@ -433,6 +434,18 @@ def test_subscription_stands_when_it_is_handed_over(ours: DockerEngine, empty_en
         assert (event.type, event.action, event.id, event.name) == ("image", "tag", identifier, f"app:{n}")
         assert now <= event.at_ns <= time.time_ns()
         stream.close()
+
+
+@pytest.mark.parametrize("engine", ["either"], indirect=True)
+def test_a_stream_goes_on_when_the_engine_is_connected_anew(ours: DockerEngine, empty_engine: LabEngine) -> None:
+    now = time.time_ns()
+    with contextlib.closing(ours.events(now, now + 60 * SECOND)) as stream:
+        empty_engine.docker("volume", "create", "before")
+        assert next(stream).id == "before"
+        ours.connect()
+        gc.collect()  # which ends what nobody uses any more
+        empty_engine.docker("volume", "create", "after")
+        assert next(stream).id == "after"
 
 
 @pytest.mark.parametrize("engine", ["either"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from dockwarden.triggers import events as module
 from dockwarden.triggers.events import EventReader
 from dockwarden.triggers.queue import Batch, Queue
 from tests.builders import a_container, a_network, an_image
-from tests.fakes import REMEMBERED_EVENTS, SECOND_NS, FakeEngine
+from tests.fakes import REMEMBERED_EVENTS, SECOND_NS, Clockwork, FakeEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -362,6 +363,30 @@ def test_after_a_gap_reading_goes_on(following: Following) -> None:
     batch = following.batch()
     assert (batch.resync, [dirty for dirty, _ in batch.dirty]) == ("gap", [Dirty(Kind.CONTAINER, WEB)])
     assert following.value("events_gaps_total") == 1
+
+
+@pytest.mark.parametrize("seconds", [-2.5, 2.5])
+def test_a_clock_that_goes_away_from_the_engines_is_measured_anew(
+    following: Following, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """By itself, as a host's without NTP does; then no window and no event is late."""
+    ours, ahead = Clockwork(), 0.0
+    monkeypatch.setattr(module, "time", ours)
+    monkeypatch.setattr(ours, "time_ns", lambda: following.clock.now_ns + round(ahead * SECOND_NS))
+
+    def drift() -> None:
+        nonlocal ahead
+        ahead = seconds
+        following.take_start()
+
+    def measured() -> None:
+        following.engine.info = replace(following.engine.info, clock_offset_seconds=-ahead)
+
+    following.engine.just_before("connect", *[measured] * 20)
+    started = partial(following.engine.emit, "container", "start", WEB)
+    following.follow((1.0, drift), *[(WINDOW + 1, started)] * 5)
+    assert following.value("events_received_total", type="container", action="start") == 5
+    assert following.value("events_gaps_total") in (0, 1)
 
 
 # -- waiting -------------------------------------------------------------------------------------------------
