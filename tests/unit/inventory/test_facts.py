@@ -30,6 +30,7 @@ from dockwarden.model import (
     Ref,
     Service,
     Volume,
+    ref_of,
 )
 from dockwarden.model.told import EMPTY, TOLD
 from dockwarden.ports import Ask, Disk, Reply, Usage
@@ -888,6 +889,20 @@ def test_no_new_privileges_is_what_the_engine_makes_of_the_options(
     inventory.info = replace(an_engine(), security_options=("name=no-new-privileges",) * of_all)
     inventory.put(a_container(config=replace(UNLIMITED, security_opt=tuple(options.split()))))
     assert fact(inventory, WEB, "container.no_new_privileges") is (of_all if expected is None else expected)
+
+
+@pytest.mark.parametrize("thing", [a_volume("data"), a_network("front")])
+@pytest.mark.parametrize(("made_at", "seconds"), [(NOW - DAY, DAY), (NOW + DAY, 0), (None, 2 * DAY)])
+def test_what_is_remembered_of_a_name_makes_nothing_older_than_it_is(
+    thing: Volume | Network, made_at: float | None, seconds: float
+) -> None:
+    ticks = Ticks()
+    inventory = an_inventory(ticks)
+    inventory.put(thing)
+    ticks.pass_(2 * DAY)
+    inventory.put(replace(thing, created_at=made_at))  # another one, which came while nobody watched
+    known = facts_of(inventory, ref_of(thing))
+    assert {known[f"{thing.kind}.{age}"] for age in ("known_for", "idle_for")} == {timedelta(seconds=seconds)}
 
 
 def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
