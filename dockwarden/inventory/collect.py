@@ -29,18 +29,20 @@ class Collector:
         self._inventory = inventory
         self._troubles: list[str] = []
         self._changes: list[Change] = []  # seen and not told yet
+        self._past: list[Dirty] = []  # hints at what no comparison can show, until a look that heeds them has ended
         self._looked_at: set[str] = set()  # images, since the hints were given
         self._tries = 0
         self.known_usage: Usage | None = None  # as it was when last asked for
         self._usage_due = 0.0
 
     def reconcile(self, past: Iterable[Dirty] = ()) -> list[Change]:
-        """List everything and compare. ``past``: hints at what no comparison can show.
+        """List everything and compare. ``past``: hints, of which those count that tell what no comparison can show.
 
         Raises EngineUnavailableError: the engine went away; the inventory keeps what it had, and what changed up to
         then is told by the next look.
         """
         inventory, engine = self._inventory, self._engine
+        self._keep(past)
         seen_images = set()
         for image in engine.images():
             seen_images.add(image.id)
@@ -57,7 +59,8 @@ class Collector:
         for thing in plain.values():
             self._changes += inventory.put(thing)
         self._try(Dirty(Kind.SERVICE, ""))
-        self._look_at(past)
+        self._look_at(self._past)
+        self._past = []
         inventory.settle_memory()
         inventory.complete = True
         return self._take_changes()
@@ -109,8 +112,15 @@ class Collector:
 
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
         """Look at what events named, and at what lost something to it. EngineUnavailableError: as for ``reconcile``."""
-        self._look_at(dirty)
+        self._look_at(self._keep(dirty))
+        self._past = []
         return self._take_changes()
+
+    def _keep(self, dirty: Iterable[Dirty]) -> list[Dirty]:
+        """The hints, after those that a look which failed has left."""
+        hints = list(dict.fromkeys([*self._past, *dirty]))
+        self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by]
+        return hints
 
     def _take_changes(self) -> list[Change]:
         changes, self._changes = self._changes, []

@@ -71,9 +71,8 @@ class Upkeep:
         try:
             if batch.resync:
                 seen_ns = self.engine.now_ns()
-                past = [dirty for dirty, _ in batch.dirty if dirty.pulled or dirty.gone or dirty.used_by]
                 began = time.monotonic()
-                changes = self.collector.reconcile(past)
+                changes = self.collector.reconcile(dirty for dirty, _ in batch.dirty)
                 self.metrics.health.inventory_complete = True
                 self._note_list("retry" if self._failures else batch.resync, time.monotonic() - began)
             elif batch.listed:

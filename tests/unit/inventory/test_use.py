@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dockwarden.errors import ConflictError, NotFoundError
+from dockwarden.errors import ConflictError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Kind, Ref
 from dockwarden.triggers.events import hints
@@ -111,8 +111,10 @@ def known(inventory: Inventory) -> dict[Ref, tuple[object, ...]]:
     return found
 
 
-def a_busy_engine() -> FakeEngine:
-    engine = FakeEngine()
+_E = TypeVar("_E", bound=FakeEngine)
+
+
+def a_busy_engine(engine: _E) -> _E:
     for word in WORDS:
         engine.put(an_image(word, f"{word}:1"))
         engine.add_volume(a_volume(f"{word}-data"))
@@ -124,7 +126,7 @@ def a_busy_engine() -> FakeEngine:
 
 @given(STEPS)
 def test_events_tell_the_same_as_full_lists(steps: list[Step]) -> None:
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(FakeEngine()), Ticks()
     by_events, by_lists = Watch(engine, ticks), Watch(engine, ticks)
     for step in steps:
         ticks.pass_(step.seconds)
@@ -140,7 +142,7 @@ def test_events_tell_the_same_as_full_lists(steps: list[Step]) -> None:
 
 
 def test_whatever_a_container_used_is_idle_since_it_went() -> None:
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(FakeEngine()), Ticks()
     watch = Watch(engine, ticks)
     ticks.pass_(60)
     engine.remove("one")
@@ -153,7 +155,7 @@ def test_whatever_a_container_used_is_idle_since_it_went() -> None:
 
 @pytest.mark.parametrize("name", ["one:1", "one"])  # and with `--all-tags`
 def test_who_pulls_what_is_here_already_wants_it(name: str) -> None:
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(FakeEngine()), Ticks()
     engine.remove("one")
     engine.take_events()
     watch = Watch(engine, ticks)
@@ -165,32 +167,79 @@ def test_who_pulls_what_is_here_already_wants_it(name: str) -> None:
     assert [watch.inventory.idle_for(ref) for ref in (image, tag)] == [5.0, 5.0]
 
 
+class Dying(FakeEngine):
+    """An engine that goes away after so many more answers."""
+
+    answers_left = float("inf")
+
+    def _called(self, operation: str, argument: str = "") -> None:
+        self.answers_left -= 1
+        if self.answers_left < 0:
+            self.go_away()
+        super()._called(operation, argument)
+
+    def come_back(self) -> None:
+        super().come_back()
+        self.answers_left = float("inf")
+
+
+class Batch(NamedTuple):
+    """What happens before a look; after how many answers the engine is away; whether events come before a list then."""
+
+    steps: list[Step]
+    answers: float = float("inf")
+    is_amid: bool = False
+
+
 @settings(max_examples=40)
-@given(st.lists(STEPS, max_size=3))
+@given(st.lists(st.builds(Batch, STEPS, st.integers(0, 6) | st.just(float("inf")), st.booleans()), max_size=3))
 @example(
     [
-        [Step("destroy", word, "one", 0, is_full=False) for word in WORDS],
-        [
-            Step("create", "two", "one", 0, is_full=False),
-            Step("destroy", "two", "one", 1, is_full=False),
-            Step("tag", "two", "one", 0, is_full=False),  # the name moved after its image was used
-        ],
+        Batch([Step("destroy", word, "one", 0, is_full=False) for word in WORDS]),
+        Batch(
+            [
+                Step("create", "two", "one", 0, is_full=False),
+                Step("destroy", "two", "one", 1, is_full=False),
+                Step("tag", "two", "one", 0, is_full=False),  # the name moved after its image was used
+            ]
+        ),
     ]
 )
-def test_what_events_tell_late_never_makes_anything_older(batches: list[list[Step]]) -> None:
+@example(
+    [
+        Batch([Step("destroy", word, "one", 0, is_full=False) for word in WORDS]),
+        Batch(
+            [
+                Step("create", "two", "one", 5, is_full=False),
+                Step("destroy", "two", "one", 1, is_full=False),
+                Step("make volume", "one", "one", 0, is_full=False),
+            ],
+            answers=0,
+        ),
+    ]
+)
+def test_what_events_tell_late_never_makes_anything_older(batches: list[Batch]) -> None:
     """Looks come after several things have happened: containers may have come and gone, objects gone and come back.
 
-    Not those that never ran: of the volumes and networks of such a one no event tells.
+    Not those that never ran: of the volumes and networks of such a one no event tells. A look may have no end.
     """
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(Dying()), Ticks()
     late, by_lists = Watch(engine, ticks), Watch(engine, ticks)
-    for steps in batches:
+    for steps, answers, is_amid in batches:
         for step in steps:
             ticks.pass_(step.seconds)
             with suppress(ConflictError, NotFoundError):
                 DEEDS["run" if step.verb == "create" else step.verb](engine, step.name, step.other)
             by_lists.collector.reconcile()
-        late.collector.refresh(dict.fromkeys(hint for event in engine.take_events() for hint in hints(event)))
+        engine.answers_left = answers
+        with suppress(EngineUnavailableError):
+            late.collector.refresh(dict.fromkeys(hint for event in engine.take_events() for hint in hints(event)))
+        if engine.away:
+            engine.come_back()
+            if is_amid:
+                late.collector.refresh(())
+            late.collector.reconcile()
+        engine.answers_left = float("inf")
         right, told = by_lists.inventory, late.inventory
         for kind in (Kind.IMAGE, Kind.TAG, Kind.CONTAINER, Kind.VOLUME, Kind.NETWORK):
             assert set(told.all(kind)) == set(right.all(kind))
@@ -203,7 +252,7 @@ def test_what_events_tell_late_never_makes_anything_older(batches: list[list[Ste
 
 @pytest.mark.parametrize("kind", [Kind.IMAGE, Kind.TAG, Kind.VOLUME, Kind.NETWORK])
 def test_a_container_that_came_and_went_before_we_looked_used_what_it_used(kind: Kind) -> None:
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(FakeEngine()), Ticks()
     for word in WORDS:
         engine.remove(word)
     engine.take_events()
@@ -217,7 +266,7 @@ def test_a_container_that_came_and_went_before_we_looked_used_what_it_used(kind:
 
 
 def test_what_went_and_came_back_before_we_looked_is_young() -> None:
-    engine, ticks = a_busy_engine(), Ticks()
+    engine, ticks = a_busy_engine(FakeEngine()), Ticks()
     for word in WORDS:
         engine.remove(word)
     engine.take_events()
