@@ -90,7 +90,7 @@ class EngineInfo:
     live_restore: bool
     rootless: bool
     userns_remap: bool
-    clock_offset_seconds: float
+    clock_offset_seconds: float = field(compare=False)  # it is another at each connect
     image_root: str = ""
     only_audited: str = ""
     way: str = ""

@@ -31,6 +31,7 @@ from dockwarden.triggers.queue import Batch, Queue
 
 _SLICE_SECONDS = 0.02
 _IDLE_SECONDS = 10.0
+_MOST_UNDER_WAY = 2  # of one job: its run may ask registries over the whole interval, and wait for the last answer
 _OF_IMAGES = (Kind.IMAGE, Kind.TAG)
 _log = structlog.get_logger("dockwarden.worker")
 
@@ -42,7 +43,8 @@ _Acting = frozenset[tuple[str, Ref]] | None
 class _Run:
     """One run under way: its sweep, and who may act on what it finds.
 
-    ``watched_seconds``: the observation clock's reading when it began; ``events_ns``: of those that it answers.
+    ``watched_seconds``: the observation clock's reading when it began; ``causes``: what happened to which objects, if
+    it answers events; ``events_ns``: when.
     """
 
     sweep: Sweep
@@ -56,6 +58,7 @@ class _Run:
     started_at: float = field(default_factory=time.time)
     watched_seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
+    causes: Mapping[Ref, set[str]] = field(default_factory=dict)
     events_ns: tuple[int, ...] = ()
 
 
@@ -110,7 +113,7 @@ class Worker:
     def _handle(self, batch: Batch) -> None:
         if batch.policies is not None:
             self._use(batch.policies)
-        began = time.monotonic()
+        began, info = time.monotonic(), self.inventory.info
         changes = self.upkeep.look(batch)
         if not batch.resync:
             self.queue.spend(time.monotonic() - began)
@@ -121,17 +124,23 @@ class Worker:
         self.gatherer.note_pulls(changes, time.time())
         if batch.is_full:
             self._end_intents()
+        self._see(batch, changes, is_other=info != self.inventory.info)
+        for job in batch.jobs:
+            self._fire(job)
+
+    def _see(self, batch: Batch, changes: Sequence[Change], *, is_other: bool) -> None:
+        """Judge what a look has shown. ``is_other``: the engine has other settings, by which all found may be so."""
         if not self._started:
             if self.inventory.complete and self._policies:
                 self._start()
-        else:
-            # A hint at a tag or a use is of an event that marked something else, too.
-            marks = (at_ns for hint, at_ns in batch.dirty if hint.kind is not Kind.TAG and not hint.used_by)
-            self._changed(changes, tuple(marks))
-            if batch.is_full:
-                self._ask_again()
-        for job in batch.jobs:
-            self._fire(job)
+            return
+        if is_other:
+            changes = [*changes, *(Change("", ref) for ref in self.findings.refs())]
+        # A hint at a tag or a use is of an event that marked something else, too.
+        marks = (at_ns for hint, at_ns in batch.dirty if hint.kind is not Kind.TAG and not hint.used_by)
+        self._hear(self._touched(changes), tuple(marks))
+        if batch.is_full:
+            self._ask_again()
 
     def _end_intents(self) -> None:
         if ended := self.upkeep.end_intents():
@@ -155,7 +164,7 @@ class Worker:
         return bool(self._runs)
 
     def _use(self, policies: PolicySet) -> None:
-        cut_short = [run.job for run in self._runs if run.job]
+        cut_short = [(run.job, run.causes) for run in self._runs]
         for run in self._runs:  # what they have found so far is in the book; as jobs they did not come to their end
             run.job = ""
             self._report(run, ())
@@ -171,8 +180,9 @@ class Worker:
         self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
             self._start()
-            for job in cut_short:
+            for job, causes in cut_short:
                 self._fire(job)
+                self._hear(causes)
 
     def _start(self) -> None:
         """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
@@ -182,9 +192,8 @@ class Worker:
         work = self.judge.everything(self.judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
-    def _changed(self, changes: Sequence[Change], events_ns: tuple[int, ...] = (), *, may_act: bool = True) -> None:
-        """Judge what the changes touched by the policies that listen to them, and open findings on it again."""
-        causes = self._touched(changes)
+    def _hear(self, causes: Mapping[Ref, set[str]], events_ns: tuple[int, ...] = (), *, may_act: bool = True) -> None:
+        """Judge what was touched by the policies that listen to why, and open findings on it again."""
         sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
         work, listening = self._due(causes)
         acting: _Acting = listening if may_act else frozenset()
@@ -192,7 +201,7 @@ class Worker:
             self.metrics.observe_reactions(events_ns)
             return
         run = self._begin(work, sweep, Cause.EVENT, REGISTRY if acting else INSPECT, acting=acting)
-        run.events_ns = events_ns
+        run.causes, run.events_ns = causes if may_act else {}, events_ns
         self._advance_first(run)
 
     def _touched(self, changes: Sequence[Change]) -> Mapping[Ref, set[str]]:
@@ -248,9 +257,12 @@ class Worker:
 
     def _fire(self, job: str) -> None:
         policy = self._policies.get(job)
-        if policy is None or not self._started or not (policy.trigger.schedule or policy.trigger.every_seconds):
+        if policy is None or not (policy.trigger.schedule or policy.trigger.every_seconds):
             return  # the job is one of former policies
-        if not self.metrics.health.engine_up:
+        if sum(run.job == job for run in self._runs) >= _MOST_UNDER_WAY:
+            self.metrics.job_missed.labels(job).inc()
+            return
+        if not (self._started and self.metrics.health.engine_up):
             self._skip_job(job)
             return
         allowed = self.judge.allowed([policy], time.time())
@@ -311,7 +323,9 @@ class Worker:
         # No event told of it: Engine 20.10 says of a volume that it was made when it was last used.
         stale = tuple((Dirty(each.ref.kind, each.ref.key), 0) for each in outcomes if each.reason == "changed")
         if stale and (changes := self.upkeep.look(Batch(dirty=stale, newest_ns=self.inventory.seen_ns))):
-            self._changed(changes, may_act=False)  # else one that changes at every look is tried without end
+            self._hear(
+                self._touched(changes), may_act=False
+            )  # else one that changes at every look is tried without end
         # Who sees it counted, sees what was found, too.
         self.metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}

@@ -68,7 +68,8 @@ class Findings:
         known = self._aside.get(key)
         self._close(key)
         aside = known or Aside(result.severity.value, watched)
-        self._set(key, aside._replace(excuse=", ".join(result.excuse.ids), was=""))
+        excuse = ", ".join(result.excuse.ids)
+        self._set(key, aside._replace(severity=result.severity.value, excuse=excuse, was=""))
         return known is None or not known.excuse
 
     def use(self, policy: str, ref: Ref, ids: tuple[str, ...]) -> None:

@@ -569,6 +569,18 @@ def test_a_sweep_that_waits_for_a_registry_does_not_delay_another(host: Host) ->
     assert host.value("evaluations_total", policy="drift", result="unknown", cause="schedule") == 1
 
 
+def test_a_job_whose_runs_do_not_end_starts_no_third(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:1")
+    host.start(DRIFT)
+    host.registry.slow = True
+    for _ in range(5):
+        host.run_job("drift")
+    host.registry.answer_all()
+    host.settle()
+    assert host.value("job_missed_total", policy="drift") == 3
+    assert host.value("evaluations_total", policy="drift", result="unknown", cause="schedule") == 2
+
+
 def test_new_policies_end_the_sweeps_of_the_old_ones(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
     host.registry.digests["docker.io/library/app:1"] = "sha256:new"
@@ -852,6 +864,42 @@ def test_a_job_that_comes_with_an_event_that_finds_the_engine_gone_is_told_too(h
     assert any("not available" in line["error"] for line in host.logged("run.error"))
 
 
+def test_a_job_that_is_due_before_an_engine_was_ever_found_is_told_too(host: Host) -> None:
+    host.lose()
+    host.start(REMOVE)
+    host.lose()
+    host.run_job("old-images")
+    assert any("not available" in line["error"] for line in host.logged("run.error"))
+
+
+def test_a_pull_whose_look_finds_the_engine_gone_is_judged_when_it_is_back(host: Host) -> None:
+    host.engine.pull(an_image("app"), "app:latest")
+    host.start(LATEST)
+    host.engine.pull(an_image("app"), "app:latest")
+    host.engine.just_before("image", host.engine.go_away)
+    host.settle()
+    host.engine.come_back()
+    host.connect()
+    host.settle()
+    assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
+
+
+def test_what_was_found_is_judged_again_when_an_engine_comes_back_with_other_settings(host: Host) -> None:
+    host.engine.run(a_container("web"))
+    host.start(
+        a_policy("host", "!host.live_restore", subject=Kind.HOST, every_seconds=60),
+        a_policy("container", "!host.live_restore", subject=Kind.CONTAINER, every_seconds=60),
+    )
+    assert len(host.open_findings()) == 2
+    host.lose()
+    host.settle()
+    host.engine.come_back()
+    host.engine.info = replace(host.engine.info, live_restore=True, clock_offset_seconds=1.0)
+    host.connect()
+    host.settle()
+    assert host.open_findings() == []
+
+
 def test_an_engine_that_is_lost_in_the_middle_of_a_plan(host: Host) -> None:
     grown_up(host, "a", "b", "c")
     host.start(REMOVE)
@@ -900,6 +948,23 @@ def test_an_image_that_goes_while_it_is_looked_at_closely_is_no_reason_to_die(ho
 # -- reload ------------------------------------------------------------------------------------------------
 
 
+def test_what_an_event_asks_for_is_done_though_a_reload_comes_before_the_answer(host: Host) -> None:
+    hears = DRIFT._replace(trigger=TriggerSpec(events=frozenset({"image.untag"})))
+    host.engine.pull(an_image("app"), "app:1")
+    host.engine.name("app:1", "app:2")
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(hears)
+    host.ticks.pass_(DAY)
+    host.registry.slow = True
+    host.engine.unname("app:2")
+    host.settle()
+    host.use(hears, LATEST)
+    host.registry.slow = False
+    host.registry.answer_all()
+    host.settle()
+    assert host.outcomes() == [("applied", "removed")]
+
+
 def test_a_policy_that_is_removed_takes_its_findings_and_metrics_along(host: Host) -> None:
     host.engine.put(an_image("app", "app:latest"))
     host.start(LATEST, a_policy("doomed", "true", subject=Kind.TAG, events=["image.tag"]))
@@ -935,6 +1000,13 @@ def test_a_new_severity_shows_at_once(host: Host) -> None:
     host.use(LATEST._replace(severity=Severity.HIGH))
     assert host.value("findings", policy="no-latest", severity="high") == 1
     assert not host.value("findings", policy="no-latest", severity="medium")
+
+
+def test_a_new_severity_of_what_is_excused_shows_at_once(host: Host) -> None:
+    host.engine.put(an_image("app", "app:latest", labels={"dockwarden.skip": "all"}))
+    host.start(LATEST)
+    host.use(LATEST._replace(severity=Severity.LOW))
+    assert host.value("excused", policy="no-latest", severity="low") == 1
 
 
 def test_a_job_of_a_policy_that_is_gone_is_nothing(host: Host) -> None:
