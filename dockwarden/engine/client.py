@@ -52,7 +52,7 @@ _ENDED_EARLY = "the event stream ended early: the engine ended, or the way to it
 _EVENT_FILTERS = {
     "scope": ["local", "swarm"],
     "type": list(EVENTS),
-    "event": sorted(set().union(*EVENTS.values())),
+    "event": sorted({"commit"}.union(*EVENTS.values())),
 }
 
 

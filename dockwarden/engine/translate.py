@@ -112,6 +112,8 @@ def event(line: bytes) -> Event:
     kind = fields.text("Type")
     # "health_status: healthy", "exec_create: <a command line>": the suffix may hold secrets
     action = fields.text("Action").partition(": ")[0]
+    if action == "commit" and (made := attributes.text("imageID", "")):  # if nameless, nothing else tells of it
+        return Event("image", "create", made, attributes.text("imageRef", ""), fields.integer("timeNano"))
     about_container = action in ("connect", "disconnect", "mount", "unmount")
     name = attributes.text("container" if about_container else "name", "")
     identifier = actor.text("ID", "") or name  # Podman leaves it empty where it is the name

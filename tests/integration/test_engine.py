@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import subprocess
+import tarfile
 import threading
 import time
 from typing import TYPE_CHECKING, get_args
@@ -535,6 +536,25 @@ def test_a_container_that_nobody_saw_has_used_what_it_used(ours: DockerEngine, e
     used = [ref for kind in (Kinds.IMAGE, Kinds.VOLUME, Kinds.NETWORK) for ref in inventory.all(kind)]
     names = {inventory.name_of(ref) for ref in used if inventory.idle_for(ref) == 1}
     assert names == {"docker.io/library/app:1", "data", "front"}
+
+
+@pytest.mark.parametrize(
+    "how", ["commit one", "commit one child:1", "import {0}/root.tar", "import {0}/root.tar new:1"]
+)
+def test_each_new_image_is_seen_with_a_name_or_without(
+    ours: DockerEngine, empty_engine: LabEngine, tmp_path: Path, how: str
+) -> None:
+    empty_engine.load(images.busybox("app:1"))
+    empty_engine.docker("create", "--name=one", "app:1")
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("file"))
+    inventory = an_inventory(Ticks())
+    collector = Collector(ours, inventory)
+    collector.reconcile()
+    begin = time.time_ns()
+    new = empty_engine.docker(*how.format(tmp_path).split())
+    collector.refresh(hint for event in ours.events(begin, time.time_ns()) for hint in hints(event))
+    assert new in inventory.images
 
 
 def test_a_container_that_is_stopped_while_it_waits_to_be_started_again_is_seen(

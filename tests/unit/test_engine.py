@@ -538,6 +538,11 @@ def test_builtin_network(change: dict[str, object], builtin: bool) -> None:  # n
             {"Type": "network", "Action": "create", "Actor": {"ID": "n1", "Attributes": {"name": "front"}}},
             ("network", "create", "n1", "front"),
         ),
+        (
+            {"Action": "commit", "Actor": {"ID": HEX, "Attributes": {"imageID": f"sha256:{HEX}", "name": "web"}}},
+            ("image", "create", f"sha256:{HEX}", ""),
+        ),
+        ({"Action": "commit"}, ("container", "commit", HEX, "web")),  # as Podman tells it
     ],
 )
 def test_event(change: dict[str, object], expected: tuple[str, ...]) -> None:
