@@ -64,7 +64,7 @@ class Engine(Protocol):
     def service(self, identifier: str) -> Service: ...  # on the leader of a swarm
     def history(self, image_id: str) -> Sequence[BuildStep]: ...  # lowest first
     def stop_container(self, identifier: str) -> None: ...  # within the time that it asks for
-    def start_container(self, identifier: str) -> None: ...
+    def start_container(self, identifier: str, instead_of: str = "") -> None: ...  # a stopped one, whose place it has
     def rename_container(self, identifier: str, name: str) -> None: ...
     def remove_volume(self, name: str) -> None: ...  # ConflictError: a container mounts it
     def remove_network(self, identifier: str) -> None: ...  # ConflictError: a running container uses it

@@ -401,7 +401,7 @@ class FakeEngine:
         self._called("renewal", identifier)
         return self.parameters(Ref(Kind.CONTAINER, identifier))
 
-    def start_container(self, identifier: str) -> None:
+    def start_container(self, identifier: str, instead_of: str = "") -> None:
         self._called("start_container", identifier)
         container = self._container(identifier)
         if not container.running:

@@ -207,7 +207,7 @@ class Replacement:
         self._engine.rename_container(self.new, self.name)
         self._end(self.old_id)  # somebody may have started it meanwhile, while it had its name
         if self._about["was_running"]:
-            self._engine.start_container(self.new)
+            self._engine.start_container(self.new, self.old_id)
 
     def stranger(self) -> Container | None:
         """The container of somebody else that has its name."""

@@ -119,8 +119,8 @@ class Changes(ABC):
 
         return self._call("container_inspect", ask)
 
-    def start_container(self, identifier: str) -> None:
-        self._call("container_start", lambda client: recreate.start(client, path(identifier)))
+    def start_container(self, identifier: str, instead_of: str = "") -> None:
+        self._call("container_start", lambda client: recreate.start(client, path(identifier), instead_of))
 
     def address(self, identifier: str) -> str:
         raw = self._call("container_inspect", lambda client: client.inspect_container(path(identifier)))

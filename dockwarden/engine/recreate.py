@@ -248,20 +248,37 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     return identifier
 
 
-def start(client: Client, identifier: str) -> None:
-    """Start a container. A network that was made again meanwhile is another one to the engine: it joins that."""
+def start(client: Client, identifier: str, instead_of: str = "") -> None:
+    """Start a container. A network that was made again meanwhile is another one to the engine: it joins that.
+
+    ``instead_of``: one that was stopped for it. Only then engines tell whether somebody asked for the address that it
+    has in a network of a swarm; what nobody asked for may be another one's by the next start.
+    """
+    if instead_of:
+        with suppress(NotFound):  # somebody removed that one
+            asked = _joined(client, instead_of)
+            for name, endpoint in _joined(client, identifier).items():
+                if name in asked and (endpoint["IPAMConfig"] or None) != (asked[name]["IPAMConfig"] or None):
+                    _join_again(client, name, identifier, {**endpoint, "IPAMConfig": asked[name]["IPAMConfig"]})
     try:
         client.start(identifier)
     except NotFound:
-        joined: dict[str, dict[str, Any]] = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
-        for name, endpoint in joined.items():
+        for name, endpoint in _joined(client, identifier).items():
             with suppress(NotFound):
                 now = _found(client.inspect_network, name)
                 if now and endpoint["NetworkID"] not in ("", now["Id"]):
-                    _tie(client, "disconnect", name, Container=identifier, Force=True)
-                    again = _endpoint(endpoint, identifier)
-                    _tie(client, "connect", name, Container=identifier, EndpointConfig=again)
+                    _join_again(client, name, identifier, endpoint)
         client.start(identifier)
+
+
+def _joined(client: Client, identifier: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
+    return found
+
+
+def _join_again(client: Client, network: str, identifier: str, endpoint: Mapping[str, Any]) -> None:
+    _tie(client, "disconnect", network, Container=identifier, Force=True)
+    _tie(client, "connect", network, Container=identifier, EndpointConfig=_endpoint(endpoint, identifier))
 
 
 def _with_living_peers(client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -307,6 +307,9 @@ def test_a_service_is_updated_by_its_swarm_and_goes_back(kind: Kinds, registry: 
     with LabEngine(kind) as lab:
         lab.forward(registry.port)
         lab.docker("swarm", "init", "--advertise-addr=127.0.0.1")
+        (tmp_path / "own").mkdir()
+        with closing(Host(lab, registry, tmp_path / "own")) as host:
+            keep_the_address_that_somebody_asked_for(host, lab)
         with closing(Host(lab, registry, tmp_path)) as host:
             first = pushed(host, "service 1")
             back = (
@@ -385,3 +388,18 @@ def tell_what_fails_on_or_waits(host: Host, lab: LabEngine) -> None:
     host.engine.update_service(one, host.engine.service(any_way).image_ref)
     until(lambda: "no suitable node" in host.engine.service(one).unplaced, "nobody to take its task")
     assert served(host, job, on.detail).reason == "job"
+
+
+def keep_the_address_that_somebody_asked_for(host: Host, lab: LabEngine) -> None:
+    """While a container runs, the engine shows one in a network of the swarm that was asked for in no other way."""
+    pushed(host, "address 1")
+    lab.docker("network", "create", "--driver=overlay", "--attachable", "--subnet=10.77.0.0/24", "wide")
+    for name, *given in (("any",), ("fixed", "--ip=10.77.0.50")):
+        lab.docker("run", "-d", f"--name={name}", "--network=wide", "--network-alias=x", *given, host.name(NAME))
+    newer = pushed(host, "address 2")
+    asked = "{{range .NetworkSettings.Networks}}{{index .Aliases 0}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}}{{end}}"
+    for name, address in (("any", ""), ("fixed", "10.77.0.50")):
+        done = update(host, name, digest=newer, pull=True)
+        assert done.reason == "updated", done
+        lab.docker("stop", name)
+        assert told(host, name, asked) == f"x{address}"
