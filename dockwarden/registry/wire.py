@@ -12,6 +12,7 @@ left.
 import io
 import ipaddress
 import re
+import selectors
 import socket
 import ssl
 import threading
@@ -35,6 +36,7 @@ PER_SERVER = 16
 _MOST_SERVERS = 1000
 _NAMES = ("http_proxy", "https_proxy", "no_proxy")
 CONNECT_SECONDS = 5.0
+_NEXT_SECONDS = 0.3  # after which the next address of a host is tried beside the one before
 _CHUNK_BYTES = 64 * 1024
 _ERROR_BYTES = 64 * 1024  # read of an answer nobody wants, so that its connection can be kept
 urllib3.disable_warnings(exceptions.InsecureRequestWarning)  # of registries that the engine's settings call so
@@ -86,6 +88,13 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         self._has_answered = False
         super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        found = _connected(self._dns_host, self.port, self.timeout or CONNECT_SECONDS)
+        for option in self.socket_options or ():
+            found.setsockopt(*option)
+        found.settimeout(self.timeout)
+        return found
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as the library's own does
         try:
@@ -176,6 +185,39 @@ class Wire:
         finally:
             response.release_conn()
         return Answer(response.status, response.headers, body)
+
+
+def _connected(host: str, port: int, seconds: float) -> socket.socket:
+    """To the first address that answers; each is tried a moment after the one before, as engines do (RFC 8305)."""
+    ends_at, failure, opened = time.monotonic() + seconds, OSError(), dict[int, socket.socket]()
+    first, *others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ahead = [first, *sorted(others, key=lambda other: other[0] == first[0])]  # the other family first
+    with selectors.DefaultSelector() as waiting:
+        try:
+            while ahead or waiting.get_map():
+                if ahead:
+                    family, kind, protocol, _, address = ahead.pop(0)
+                    try:
+                        attempt = socket.socket(family, kind, protocol)
+                        opened[attempt.fileno()] = attempt
+                        attempt.setblocking(False)
+                        with suppress(BlockingIOError):
+                            attempt.connect(address)
+                        waiting.register(attempt, selectors.EVENT_WRITE)
+                    except OSError as error:
+                        failure = error
+                        continue
+                left = _left(ends_at)
+                for key, _ in waiting.select(min(left, _NEXT_SECONDS) if ahead else left):
+                    waiting.unregister(key.fileobj)
+                    code = opened[key.fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if not code:
+                        return opened.pop(key.fd)
+                    failure = OSError(code, "")
+            raise failure
+        finally:
+            for attempt in opened.values():
+                attempt.close()
 
 
 def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
