@@ -18,7 +18,7 @@ import yaml
 
 from dockwarden.config.files import MAX_BYTES, content
 from dockwarden.errors import ConfigError
-from dockwarden.text import MAX_TEXT, because, printable
+from dockwarden.text import MAX_TEXT, because, printable, span
 
 Path = tuple[str | int, ...]
 """Where a value is in a file: keys and indexes, as in ``("policies", 0, "when")``."""
@@ -179,7 +179,9 @@ def shape_at(shape: Any, path: Path) -> Any:
 def fault_in_words(fault: Any) -> str:
     """How a value must be that the library of shapes finds fault with; not how it is, which may be a secret."""
     kind = fault["type"]
-    known = _SHAPES[kind].format(**fault.get("ctx", {})) if kind in _SHAPES else ""
+    # All bounds of fractions that are 1 or more are of durations.
+    bounds = {n: span(b) if isinstance(b, float) and b >= 1 else b for n, b in fault.get("ctx", {}).items()}
+    known = _SHAPES[kind].format(**bounds) if kind in _SHAPES else ""
     text = known or re.sub(r"^\w+ should", "must", fault["msg"])
     return re.sub(r"<[\w.]+: ('\w+')>", r"\1", text)  # a word of a closed set
 

@@ -19,7 +19,34 @@ _LIVES = (  # what a container is at once: its state, its health, and whether it
     *((state, "", True) for state in _BETWEEN),
     *((state, "", False) for state in (*_BETWEEN, "created", "exited", "dead")),
 )
-_OF_LIFE = {f"container.{name}" for name in ("state", "running", "health", "exited_for")}
+
+
+def _life(state: str, health: str, *, runs: bool) -> Values:
+    known: Values = {"container.state": state, "container.health": health, "container.running": runs}
+    return {**known, "container.exited_for": timedelta()} if runs else known
+
+
+def _use(kind: str) -> tuple[Values, Values]:
+    used: Values = {f"{kind}.in_use": True, f"{kind}.idle_for": timedelta()}
+    return used, {f"{kind}.in_use": False, f"{kind}.container_count": 0, f"{kind}.used_by": []}
+
+
+# Facts that hang together: all that they may be at once, and what to say of conditions that ask for something else.
+_AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
+    (
+        tuple(_life(state, health, runs=runs) for state, health, runs in _LIVES),
+        "no container is all of this: health is of the state running, exited_for of what does not run",
+    ),
+    (
+        ({"image.dangling": True, "image.tags": [], "image.repositories": [], "image.same_as": []},
+         {"image.dangling": False}),
+        "no image is all of this: what is dangling has no tags",
+    ),
+    *(
+        (_use(kind), f"no {kind} is all of this: idle_for is 0 while it is in use, container_count while it is not")
+        for kind in ("image", "volume", "network")
+    ),
+)  # fmt: skip
 _MIXES = 120
 _MANY = 10**12
 _EPOCH, _NOW = datetime.fromtimestamp(0, UTC), datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,17 +110,20 @@ def rehearse(conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -
     return None
 
 
-def contradicts(conditions: Sequence[Part]) -> bool:
-    """Whether no container is what all of them ask, unless params or lists have a say: they may be others elsewhere."""
+def contradiction(conditions: Sequence[Part]) -> str:
+    """Why no object is what all of them ask; empty where params or lists have a say: they may be others elsewhere."""
     asked = {name for _, program in conditions for name in program.references}
-    if len(asked & _OF_LIFE) <= 1 or any(program.constants for _, program in conditions):
-        return False
-    for state, health, runs in _LIVES:
-        known: dict[str, FactValue] = {"container.state": state, "container.health": health, "container.running": runs}
-        life = Facts(known | ({"container.exited_for": timedelta()} if runs else {}))
-        if all(part.program.evaluate(life).value is not False for part in conditions):
-            return False
-    return True
+    if any(program.constants for _, program in conditions):
+        return ""
+    for worlds, told in _AT_ONCE:
+        hang_together = {name for world in worlds for name in world}
+        if len(asked & hang_together) > 1 and not any(_may_be(conditions, Facts({**world})) for world in worlds):
+            return told
+    return ""
+
+
+def _may_be(conditions: Sequence[Part], world: Facts) -> bool:
+    return all(part.program.evaluate(world).value is not False for part in conditions)
 
 
 def _literals(program: Program) -> Iterator[object]:

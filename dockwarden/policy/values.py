@@ -19,6 +19,7 @@ _MEANT = {"stopped": "exited", "stop": "exited", "up": "running", "down": "exite
 _MEANT |= {"x86_64": "amd64", "x86": "386", "aarch64": "arm64", "armv7": "arm", "armhf": "arm", "never": "no"}
 _MEANT |= {"outdated": "drift", "stale": "drift", "overlay2": "graph", "none": "", "docker-compose": "compose"}
 _MEANT |= {"k8s": "kubernetes", "json": "json-file", "default": "bridge", "off": "unconfined"}
+_MEANT |= {"runtime/default": "default", "runtimedefault": "default"}  # as Kubernetes calls the profile of seccomp
 # Facts that are '' for many objects, so that "differs from" alone finds those, too; and which facts tell them apart.
 MAY_BE_NONE = {
     "container.health": ("where no check is set, and unless it runs", "container.healthcheck", "image.healthcheck"),

@@ -13,7 +13,7 @@ from dockwarden.model import Facts, FactValue, Kind, Specs, Values
 from dockwarden.policy import hints
 from dockwarden.policy.cel import Compiler, Program
 from dockwarden.policy.faults import ExpressionError
-from dockwarden.policy.rehearse import Part, contradicts, rehearse
+from dockwarden.policy.rehearse import Part, contradiction, rehearse
 
 _SCALARS = ("string", "int", "double", "bool", "duration", "timestamp")
 _PART = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -103,9 +103,8 @@ class Expressions:
                 self._run([Part(key, self.conditions[key])], [], host)
 
     def _run(self, conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -> None:
-        if contradicts(conditions):
-            text = "no container is all of this: health is of the state running, exited_for of what does not run"
-            self._refuse(conditions[-1].key, text, 0)
+        if told := contradiction(conditions):
+            self._refuse(conditions[-1].key, told, 0)
         if (failed := rehearse(conditions, others, facts)) is None:
             return
         part, error, known = failed

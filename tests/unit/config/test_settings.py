@@ -165,6 +165,21 @@ def test_what_is_at_the_usual_place_and_cannot_be_used_is_no_reason_to_go_on_wit
         assert str(usual) in problems()[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("engine: {event_window: 24h}", "engine.event_window: must be at most 10m"),
+        ("engine: {event_window: 0}", "engine.event_window: must be at least 1s"),
+        ("notify: {wait: 2h}", "notify.wait: must be at most 1h"),
+        ("resync: 0s", "resync: must be at least 1s"),
+        ("schedule: {jitter: 0.9}", "schedule.jitter: must be at most 0.5"),
+        ("retention: {most: 3}", "retention.most: must be at least 1000"),
+    ],
+)
+def test_bounds_are_told_in_the_unit_of_the_setting(file: Callable[[str], Path], text: str, said: str) -> None:
+    assert problems(file(text))[0].endswith(said)
+
+
 @pytest.mark.parametrize("pack", packs.PACKS)
 def test_a_pack_is_some_files(pack: str) -> None:
     assert packs.files(pack)
