@@ -5,7 +5,8 @@ image. Out of bounds: asking the engine. An inspect shows both alike, so what eq
 image's.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from posixpath import normpath
 from typing import Any
 
@@ -17,6 +18,13 @@ _LOCAL = 2  # the bit of a MAC address that no vendor gave
 _USUAL = "02:42:"
 _SINGLE = ("User", "WorkingDir", "StopSignal", "Shell")
 _MAPS = ("Labels", "Volumes", "ExposedPorts")
+_MASKED = {
+    *("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
+}
+_MASKED_LATER = re.compile(
+    "/proc/asound|/proc/interrupts|/sys/devices/virtual/powercap|/sys/devices/system/cpu/cpu[0-9]+/thermal_throttle"
+)
 _OF_A_CHECK = ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
 
 
@@ -38,6 +46,8 @@ def renewed(
     check, theirs = own.pop("Healthcheck", None) or {}, old.get("Healthcheck") or {}
     if asked := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
         own["Healthcheck"] = asked
+    if _is_usual(own["HostConfig"].get("MaskedPaths") or ()):
+        own["HostConfig"] = {**own["HostConfig"], "MaskedPaths": None}
     if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
         own["Labels"][COMPOSE_IMAGE] = _as_compose_says(own["Labels"][COMPOSE_IMAGE], container, newer)
     return {**parameters, "body": own, "endpoints": _without_made_up_addresses(parameters, container)}
@@ -50,6 +60,12 @@ def _as_compose_says(label: str, container: Mapping[str, Any], newer: Mapping[st
     ours = [each for each in here if (each.get("ImageData") or {}).get("Platform") == old.get("platform")] or here
     is_a_manifest = label == old.get("digest") != container["Image"]
     return str(ours[0]["ID"] if is_a_manifest and len(ours) == 1 else newer["Id"])
+
+
+def _is_usual(masked: Iterable[str]) -> bool:
+    """Whether an engine masked them unasked: one that was upgraded since may mask more."""
+    paths = {*masked}
+    return paths >= _MASKED and all(_MASKED_LATER.fullmatch(path) for path in paths - _MASKED)
 
 
 def _is_same(key: str, given: Any, theirs: Any) -> bool:

@@ -1425,17 +1425,41 @@ def test_compose_s_label_names_the_newer_image_as_it_named_the_one_before(
     label: str, descriptor: object, manifests: object, said: str, tmp_path: Path
 ) -> None:
     """Else its next `up` makes the container anew for nothing."""
-    old = {"Id": ID, "Config": {}}
     config = {"Image": "app:1", "Labels": {"com.docker.compose.image": label}}
-    container = {**CONTAINER, "Config": config, "ImageManifestDescriptor": descriptor}
+    body = renewed(tmp_path, {"Config": config, "ImageManifestDescriptor": descriptor}, Manifests=manifests)
+    assert body["Labels"] == {"com.docker.compose.image": said}
+
+
+def renewed(folder: Path, fields: dict[str, object], **newer: object) -> dict[str, Any]:
+    """The body that makes a container again from another image; fields of its inspect, and of that image's."""
 
     def answer(request: str) -> Iterable[bytes]:
-        of_image = {**old, "Id": "sha256:new", "Manifests": manifests} if "/images/sha256:new/" in request else old
-        yield json_answer(container if "/containers/" in request else NETWORK if "/networks/" in request else of_image)
+        image = {"Id": "sha256:new", "Config": {}, **newer} if "/images/sha256:new/" in request else {"Config": {}}
+        yield json_answer(
+            {**CONTAINER, **fields} if "/containers/" in request else NETWORK if "/networks/" in request else image
+        )
 
-    with fake(tmp_path, answer) as it:
-        body = it.engine.renewal(HEX, "sha256:new")["body"]
-    assert body["Labels"] == {"com.docker.compose.image": said}
+    with fake(folder, answer) as it:
+        body: dict[str, Any] = it.engine.renewal(HEX, "sha256:new")["body"]
+    return body
+
+
+_MASKED = "/proc/acpi /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list /proc/timer_stats /proc/sched_debug"
+_MASKED_BY_18, _THROTTLE = f"{_MASKED} /proc/scsi /sys/firmware", "/sys/devices/system/cpu/cpu11/thermal_throttle"
+_MASKED_BY_28 = f"/proc/asound {_MASKED_BY_18} /proc/interrupts /sys/devices/virtual/powercap"
+
+
+@pytest.mark.parametrize(
+    ("masked", "kept"),
+    [
+        *((paths, None) for paths in (_MASKED_BY_18, _MASKED_BY_28, f"{_MASKED_BY_28} {_THROTTLE}")),
+        *((paths, paths.split()) for paths in ("", "/proc/kcore", _MASKED, f"{_MASKED_BY_28} /proc/mine")),
+    ],
+)
+def test_what_an_older_engine_masked_unasked_is_no_wish(masked: str, kept: list[str] | None, tmp_path: Path) -> None:
+    """A newer one masks more, for good reason."""
+    body = renewed(tmp_path, {"HostConfig": {"NetworkMode": "front", "MaskedPaths": masked.split()}})
+    assert body["HostConfig"]["MaskedPaths"] == kept
 
 
 @pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
