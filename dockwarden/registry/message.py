@@ -121,7 +121,7 @@ class Answer(NamedTuple):
         return False
 
     def all(self, name: str) -> list[str]:
-        return self.headers.getlist(name)
+        return [value.strip() for value in self.headers.getlist(name)]
 
 
 def json_object(body: bytes) -> dict[str, object]:

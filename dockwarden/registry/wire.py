@@ -235,16 +235,17 @@ def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
 
 
 def _unpacked(body: bytes, headers: HTTPHeaderDict, limit: int) -> bytes:
-    """What is inside, of which digests are; nothing of what cannot be unpacked."""
+    """What is inside, of which digests are; nothing of what cannot be unpacked.
+
+    Other words than gzip's are passed over, as by engines: what S3 calls aws-chunked is not.
+    """
     codings = [coding.strip().lower() for coding in ",".join(headers.getlist("Content-Encoding")).split(",")]
-    match [coding for coding in codings if coding not in ("", "identity")]:
-        case []:
-            return body
-        case ["gzip" | "x-gzip"]:  # nobody asked for it; some proxies do it all the same
-            with suppress(zlib.error):
-                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-                body = unpacker.decompress(body, limit)
-                return body if unpacker.eof else b""
+    if not {"gzip", "x-gzip"}.intersection(codings):
+        return body
+    with suppress(zlib.error):  # nobody asked for it; some proxies do it all the same
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        body = unpacker.decompress(body, limit)
+        return body if unpacker.eof else b""
     return b""
 
 

@@ -448,7 +448,9 @@ def test_redirect_to_another_host() -> None:
         assert target.asked == ["HEAD /elsewhere?a=b"]
 
 
-@pytest.mark.parametrize(("written", "there"), [("there", "there"), ("a b?c=d e\xc3\xa9", "a%20b?c=d%20e%C3%A9")])
+@pytest.mark.parametrize(
+    ("written", "there"), [("there", "there"), ("there \t", "there"), ("a b?c=d e\xc3\xa9", "a%20b?c=d%20e%C3%A9")]
+)
 def test_redirect_within_a_host(written: str, there: str) -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         is_there = asked.endswith(there)

@@ -126,6 +126,13 @@ def test_body_that_was_packed_on_the_way(body: bytes, expected: Reply, coding: s
         assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == expected
 
 
+@each("coding", ["aws-chunked", "utf-8", "aws-chunked, identity", "br"])
+def test_a_body_that_is_only_said_to_be_packed(coding: str) -> None:
+    with asking(lambda _: [http(200, MANY, f"Content-Encoding: {coding}")]) as (registry, server):
+        assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == Reply(entries=ENTRIES)
+        assert ask(registry, f"{server.host}/app@{DIGEST}", "manifest") == reason("bad_answer")
+
+
 def test_packed_body() -> None:
     with asking(lambda _: [http(200, MANY, "Content-Encoding: gzip")]) as (registry, server):
         assert ask(registry, f"{server.host}/app@{sha(MANY)}", "manifest") == reason("bad_answer")
@@ -226,7 +233,7 @@ def test_tags(answer: bytes, expected: tuple[str, ...]) -> None:
         (json_answer({"message": "log in"}), "bad_answer"),
         (json_answer({"errors": [{"code": "DENIED"}]}), "bad_answer"),
         (json_answer({"tags": "x"}), "bad_answer"),
-        (http(200, b'{"tags": ["1"]}', "Content-Encoding: br"), "bad_answer"),
+        (http(200, b"\x8b\x06\x80", "Content-Encoding: br"), "bad_answer"),
         (lambda: http(200, gzip.compress(b" " * ((16 << 20) + 1), mtime=0), "Content-Encoding: gzip"), "bad_answer"),
         (
             http(404, gzip.compress(b'{"errors":[{"code":"NAME_UNKNOWN"}]}', mtime=0), "Content-Encoding: gzip"),
