@@ -7,27 +7,21 @@ Out of bounds: removing by ID: an unforced removal by ID would take a tag that s
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
 from dockwarden import reference
 from dockwarden.actions import verb
 from dockwarden.actions.archive import ArchiveError, Write
+from dockwarden.actions.repull import FRESH_SECONDS, give_digests, is_served, other_platforms, pull
 from dockwarden.actions.verb import Applied, Gain, OwnedLosable, Stays, Tools, Unfinished, Verb
 from dockwarden.errors import AnswerError, EngineError, MissingError, NotFoundError
 from dockwarden.model import Effect, Event, Image, ImageStore, Kind, Recipe, Record, Ref, Step
-from dockwarden.ports import Ask, Engine, Entry, Reply
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from dockwarden.ports import Ask, Engine
 
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
-
-FRESH_SECONDS = 5.0
-_MOST_ENTRIES = 50  # of an index that are looked into
-_REPLY_SECONDS = 120.0  # no registry is waited for that long; it is the end of a thread that died
 
 
 class ImageVerb(Verb[Image]):
@@ -74,7 +68,7 @@ class ImageVerb(Verb[Image]):
         """A pull where a registry still has it, else an archive."""
         known = {**self.about(found), "store": tools.store}
         for name in found.digests:
-            if _is_served(tools, name):
+            if is_served(tools, name):
                 return Recipe("pull", {**known, "from": name})
 
         def save(write: Write) -> None:
@@ -85,6 +79,7 @@ class ImageVerb(Verb[Image]):
                 raise ArchiveError(f"the engine cannot save it: {error}") from error
 
         try:
+            _refuse_copy(tools, found)
             kept = tools.archive.write(save, found.size_bytes, proof=found.id.partition(":")[2])
         except ArchiveError as error:
             raise type(error)(f"no registry serves it, and {error}") from error
@@ -155,12 +150,24 @@ class ImageVerb(Verb[Image]):
         with suppress(EngineError):  # the next list of everything takes it off; also that of a try that was cut short
             sweep_markers(tools.engine, [tools.engine.image(image.id)])
         is_bare = tools.store is ImageStore.GRAPH and not is_switched
-        lost = _give_digests(tools, image, about, method) if is_bare else ()
+        lost = give_digests(tools, image, about, method) if is_bare else ()
         is_nameless = not about["tags"] and set(about["digests"]) - set(image.digests)
         notes = [f"without {', '.join(taken)}, which name another image now"] if taken else []
         notes += ["without its digest, which only a pull gives"] if lost or is_nameless else []
-        notes += _other_platforms(tools, image, about) if is_pulled else ()
+        notes += other_platforms(tools, image, about) if is_pulled else ()
         return Applied("restored", "; ".join(notes))
+
+
+def _refuse_copy(tools: Tools, image: Image) -> None:
+    """A graph store copies all of an image to its own disk before it gives any. ArchiveError if others would lack that.
+
+    What is to free that very disk has no archive.
+    """
+    free = tools.free_bytes() if tools.store is ImageStore.GRAPH and not tools.archive.is_closed else None
+    copies = 2 if tools.shares_disk(Kind.IMAGE) else 1
+    if free is not None and free - copies * image.size_bytes < tools.archive.reserve_bytes:
+        text = f"the engine first copies its {image.size_bytes} bytes to its own disk, of which {free} are free"
+        raise ArchiveError(f"{text}: that would leave less than undo.keep_free")
 
 
 def _again(tools: Tools, done: Record, *, is_switched: bool) -> Image:
@@ -171,7 +178,7 @@ def _again(tools: Tools, done: Record, *, is_switched: bool) -> Image:
     elif method == "tag":
         raise MissingError(Kind.IMAGE, reference.short_id(about["id"]), about["id"])
     elif method == "pull":
-        _pull(tools, about)
+        pull(tools, about)
     elif is_switched:
         text = f"the engine has another image store by now; `docker load` takes {done.recipe.archive}"
         raise Stays(Effect.REFUSED, "other_image", text)
@@ -298,85 +305,6 @@ def _return(tools: Tools, image: Image, gone: Iterable[str]) -> bool:
         raise Unfinished(f"{', '.join(back)} could not be given back: {error}") from error
     tools.taken[image.id].difference_update(back)
     return True
-
-
-def _pull(tools: Tools, about: Mapping[str, Any]) -> None:
-    """For the platforms that were here, or, where the engine did not tell them, for that of the image."""
-    source = str(about["from"])
-    platforms = about.get("platforms") or [_platform_at(tools, about, source)]
-    login = tools.registry.login(reference.parse(source).registry)
-    missing = []
-    for platform in platforms:
-        try:
-            tools.engine.pull_image(source, platform, login)
-        except NotFoundError as error:  # of one among several it is said that it is missing
-            missing.append(error)
-    if len(missing) == len(platforms):
-        text = f"the registry served {source} when the image was removed and does not any more: {missing[0]}"
-        raise Stays(Effect.FAILED, "not_served", text) from missing[0]
-
-
-def _platform_at(tools: Tools, about: Mapping[str, Any], name: str) -> str:
-    """For which platform a graph store gets the image by this digest, of an index perhaps.
-
-    Images may not say which variant they are for, nor that they are not for the platform that they were built on.
-    """
-
-    def is_other(entry: Entry) -> bool:
-        return f"{entry.os}/{entry.architecture}" not in about["platform"]
-
-    entries = reply_to(tools.registry.ask(Ask("manifest", name))).entries
-    for entry in sorted(entries, key=is_other)[:_MOST_ENTRIES]:
-        found = tools.registry.ask(Ask("manifest", f"{name.partition('@')[0]}@{entry.digest}"))
-        if reply_to(found).config == about["id"]:
-            return _platform(entry)
-    return str(about["platform"])
-
-
-def _platform(entry: Entry) -> str:
-    return "/".join(filter(None, entry[1:4]))
-
-
-def _give_digests(tools: Tools, image: Image, about: Mapping[str, Any], method: str) -> set[str]:
-    """On a graph store a digest goes with the last tag of its repository, and comes back by a pull, of a manifest only.
-
-    Gives those that did not come.
-    """
-    tagged = {tag.rpartition(":")[0] for tag in about["tags"]}
-    lost = {each for each in about["digests"] if method != "tag" or each.partition("@")[0] in tagged}
-    lost -= set(image.digests)
-    for name in sorted(lost) if method != "load" else ():  # no registry served that
-        with suppress(EngineError):
-            if _is_served(tools, name):
-                login = tools.registry.login(reference.parse(name).registry)
-                tools.engine.pull_image(name, _platform_at(tools, about, name), login)
-                if tools.engine.image(name).id == image.id:  # it may have been one of another platform
-                    lost.discard(name)
-    return lost
-
-
-def reply_to(asked: "Future[Reply]") -> Reply:
-    try:
-        return asked.result(_REPLY_SECONDS)
-    except TimeoutError:
-        return Reply(reason="timeout")
-
-
-def _is_served(tools: Tools, name: str) -> bool:
-    """Whether a registry has what this digest names; no answer is not a yes."""
-    asked = tools.asked.get(name) or tools.registry.ask(Ask("digest", name), FRESH_SECONDS)
-    return reply_to(asked).digest == name.partition("@")[2]
-
-
-def _other_platforms(tools: Tools, image: Image, about: Mapping[str, Any]) -> list[str]:
-    """What is to be said of other platforms, which engines before 28 do not tell."""
-    if known := about.get("platforms", ()):
-        lost = sorted(set(known) - set(image.details.platforms if image.details else ()))
-        return [f"without {', '.join(lost)}, which it was here for, too"] if lost else []
-    told = reply_to(tools.registry.ask(Ask("manifest", str(about["from"]))))
-    offered = set(map(_platform, told.entries))
-    others = sorted(offered - {about["platform"]})
-    return [f"for {about['platform']} only; if it was here for {', '.join(others)}, pull that"] if others else []
 
 
 def drop_digest(engine: Engine, image: Image, source: str) -> bool:

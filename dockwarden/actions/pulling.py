@@ -8,7 +8,8 @@ tag that moves at the registry meanwhile brings nothing that nobody judged.
 from contextlib import suppress
 
 from dockwarden import reference
-from dockwarden.actions.images import FRESH_SECONDS, drop_digest, platform_of, reply_to
+from dockwarden.actions.images import drop_digest, platform_of
+from dockwarden.actions.repull import FRESH_SECONDS, reply_to
 from dockwarden.actions.verb import Stays, Tools, refuse_change
 from dockwarden.errors import EngineError, NotFoundError
 from dockwarden.model import Effect, Image, ImageStore

@@ -9,8 +9,9 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
 from dockwarden import reference
-from dockwarden.actions.images import give_names, reply_to
+from dockwarden.actions.images import give_names
 from dockwarden.actions.plan import protecting
+from dockwarden.actions.repull import reply_to
 from dockwarden.actions.undo import Undoer
 from dockwarden.actions.verb import PROTECT_LABEL, SWARM
 from dockwarden.app import Parts, open_ledger

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.commands import command
-from tests.e2e.harness import policy
+from tests.e2e.harness import policy, write_policies
 from tests.lab import machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
@@ -122,6 +122,28 @@ def test_what_a_registry_serves_goes_at_no_bytes_free(
     [row] = [row for row in asked(end, "undo", "--list") if row["name"] == tags[0]]
     assert [each["reason"] for each in asked(end, "undo", str(row["id"]))] == ["restored"]
     assert engine.client().inspect_image(tags[0])["Id"] == row["object_id"]
+
+
+def test_no_archive_takes_from_others_the_room_on_the_disk_of_the_engine(
+    small_engine: LabEngine, tmp_path: Path
+) -> None:
+    """A graph store makes a copy there, wherever the archive is to be."""
+    engine, data = small_engine, small_engine.dir / "data"
+    engine.load(ImageSpec(tags=("big:1",), layers=(rootfs({"f": os.urandom(30_000_000)}),)))
+    (data / "ballast").write_bytes(bytes(os.statvfs(data).f_bavail * os.statvfs(data).f_frsize - 35_000_000))
+    write_policies(tmp_path / "p.yaml", policy("big", "image", "!image.in_use", action="remove", mode="enforce"))
+    settings = {"policies": [str(tmp_path / "p.yaml")], "state_dir": str(tmp_path / "state"), "minimum_stay": "0s"}
+    (tmp_path / "d.yaml").write_text(json.dumps({**settings, "undo": {"keep_free": "10MB"}}))
+    plan = tmp_path / "plan.json"
+
+    def run(name: str, *arguments: str | Path) -> str:
+        return command(name, "--config", tmp_path / "d.yaml", *arguments, docker_host=engine.host).out
+
+    run("plan", "--over-limits", "--save", plan)
+    told = run("apply", plan, "--yes")
+    is_graph = engine.kind == "graph"
+    assert ("leave less than undo.keep_free" in told) is is_graph, told
+    assert bool(engine.client().images()) is is_graph
 
 
 @pytest.fixture
