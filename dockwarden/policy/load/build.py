@@ -137,7 +137,7 @@ class Builder:
             if found and found <= barred:
                 why = f"{', '.join(sorted(found))} says that nobody may excuse it (excusable: never)"
                 source.refuse((*path, "policies", index), why)
-            if pattern in found and self._written[pattern].get("mode") == Mode.OFF:
+            if pattern in found and self.host.modes.get(pattern, self._written[pattern].get("mode")) == Mode.OFF:
                 self.warnings.append(f"{source.file}:{source.place(path).line} exception {shape.id}: {pattern} is off")
             names |= found
         kinds = {self._written[name].get("subject") for name in names}

@@ -133,6 +133,19 @@ def test_what_has_expired_is_a_warning_and_no_failed_load(tmp_path: Path) -> Non
     assert warning.endswith("p.yaml:5 exception A: it expired on 2026-01-01 and excuses nothing")
 
 
+@pytest.mark.parametrize(
+    ("written", "modes", "is_off"),
+    [("audit", {}, False), ("off", {}, True), ("off", {"p": "audit"}, False), ("audit", {"p": "off"}, True)],
+)
+def test_an_exception_from_what_is_off_on_this_host_is_a_warning(
+    tmp_path: Path, written: str, modes: dict[str, str], *, is_off: bool
+) -> None:
+    _ = loaded(tmp_path, f", mode: {written}")
+    warnings = load([tmp_path / "p.yaml"], VOCABULARY, VERBS, host=Settings.model_validate({"modes": modes})).warnings
+    assert [each for each in warnings if each.endswith("exception B: p is off")] == list(warnings)
+    assert bool(warnings) is is_off
+
+
 TESTS = """
     tests:
       - {{given: {{image.dangling: true, image.size: 1}}, expect: fail{}}}
