@@ -229,14 +229,16 @@ def test_hooks_of_pre_commit_are_commands_and_look_at_policy_files() -> None:
         assert re.search(hook["files"], "config/policies/no-latest-tag.yaml")
 
 
+@pytest.mark.parametrize("between", [" ", "\n", " \n"])
 @pytest.mark.parametrize(("content", "code"), [("version: 1\n", 0), (BROKEN, 78)])
-def test_github_action_runs_what_it_is_asked(content: str, code: int, tmp_path: Path) -> None:
+def test_github_action_runs_what_it_is_asked(content: str, code: int, between: str, tmp_path: Path) -> None:
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     [_, step] = action["runs"]["steps"]
     (tmp_path / "dockwarden/bin").mkdir(parents=True)
     (tmp_path / "dockwarden/bin/dockwarden").symlink_to(Path(sys.executable).with_name("dockwarden"))
     (tmp_path / "a.yaml").write_text(content)
-    inputs = {"RUNNER_TEMP": str(tmp_path), "COMMAND": action["inputs"]["command"]["default"], "PATHS": "a.yaml"}
+    chosen = action["inputs"]["command"]["default"]
+    inputs = {"RUNNER_TEMP": str(tmp_path), "COMMAND": chosen, "PATHS": f"shipped{between}a.yaml{between}"}
     done = subprocess.run(
         ["bash", "-e", "-c", step["run"]], env=inputs, cwd=tmp_path, capture_output=True, text=True, check=False
     )
