@@ -11,7 +11,7 @@ from dockwarden import reference
 from dockwarden.actions.images import drop_digest, platform_of
 from dockwarden.actions.repull import FRESH_SECONDS, reply_to
 from dockwarden.actions.verb import Stays, Tools, refuse_change
-from dockwarden.errors import EngineError, NotFoundError
+from dockwarden.errors import AnswerError, EngineError, NotFoundError
 from dockwarden.model import Effect, Image, ImageStore
 from dockwarden.ports import Ask, Engine
 
@@ -30,7 +30,10 @@ def bring(tools: Tools, source: str, like: Image) -> Image:
     """What a digest names, ``repository@sha256:…``, for the platform of another image; no tag of it is touched."""
     if is_new := tools.image(source) is None:
         login = tools.registry.login(reference.parse(source).registry)
-        tools.engine.pull_image(source, platform_of(like), login, lambda *said: tools.pulling(source, *said))
+        try:
+            tools.engine.pull_image(source, platform_of(like), login, lambda *said: tools.pulling(source, *said))
+        except NotFoundError as error:  # a part of it, at the registry; what is to get it is here
+            raise AnswerError(f"{source} cannot be pulled: {error}") from error
     new = tools.engine.image(source)
     if platform_of(new) != platform_of(like):
         if is_new:

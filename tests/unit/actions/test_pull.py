@@ -167,12 +167,16 @@ def test_a_tag_that_somebody_moves_here_meanwhile_stays_theirs(bench: Bench) -> 
         bench.engine.image(image_id("new"))
 
 
-def test_a_pull_that_fails_leaves_all_as_before(bench: Bench) -> None:
+@pytest.mark.parametrize("error", [AnswerError("unexpected EOF"), NotFoundError("unknown blob")])
+def test_a_pull_that_fails_leaves_all_as_before(error: Exception, bench: Bench) -> None:
+    """It says what the registry lacks; the tag is here, and not gone."""
+
     def fail() -> None:
-        raise AnswerError("unexpected EOF")
+        raise error
 
     bench.engine.just_before("pull_image", fail)
-    assert bench.pull().effect is Effect.FAILED
+    told = bench.pull()
+    assert (told.effect, told.reason, str(error) in told.detail) == (Effect.FAILED, "engine_error", True)
     assert bench.engine.image("app:1").id == image_id("old")
 
 
