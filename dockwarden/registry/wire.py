@@ -189,8 +189,8 @@ class Wire:
 
 def _connected(host: str, port: int, seconds: float) -> socket.socket:
     """To the first address that answers; each is tried a moment after the one before, as engines do (RFC 8305)."""
-    ends_at, failure, opened = time.monotonic() + seconds, OSError(), dict[int, socket.socket]()
     first, *others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ends_at, failure, opened = time.monotonic() + seconds, OSError(), dict[int, socket.socket]()
     ahead = [first, *sorted(others, key=lambda other: other[0] == first[0])]  # the other family first
     with selectors.DefaultSelector() as waiting:
         try:

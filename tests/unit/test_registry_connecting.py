@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,13 +37,14 @@ def hole() -> Iterator[int]:
         yield full.getsockname()[1]
 
 
-def resolve(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
-    """The host has so many addresses; 0 stands for one of a kind that is not known here."""
+def resolve(monkeypatch: pytest.MonkeyPatch, *ports: int, seconds: float = 0.0) -> None:
+    """The host has so many addresses, in so many seconds; 0 stands for one of a kind that is not known here."""
     real = socket.getaddrinfo
 
     def addresses(host: str, *args: Any, **more: Any) -> list[tuple[Any, ...]]:
         if host != HOST:
             return real(host, *args, **more)
+        threading.Event().wait(seconds)
         return [(socket.AF_INET if port else 999, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
 
     monkeypatch.setattr(socket, "getaddrinfo", addresses)
@@ -58,6 +60,13 @@ def test_an_address_that_does_not_answer_is_waited_for_a_moment_only(before: str
     with pytest.MonkeyPatch.context() as patch, Misbehaving(lambda _: [OK]) as server, hole() as nowhere:
         ports = {"h": nowhere, "r": free_port(), "x": 0}
         resolve(patch, *(ports[letter] for letter in before), int(server.host.partition(":")[2]))
+        assert asked() == Reply(digest=DIGEST)
+
+
+def test_a_slow_resolver_takes_nothing_of_the_time_to_connect() -> None:
+    with pytest.MonkeyPatch.context() as patch, Misbehaving(lambda _: [OK]) as server:
+        patch.setattr(wire, "CONNECT_SECONDS", 0.3)
+        resolve(patch, int(server.host.partition(":")[2]), seconds=0.4)
         assert asked() == Reply(digest=DIGEST)
 
 
