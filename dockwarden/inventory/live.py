@@ -36,15 +36,16 @@ class Inventory(Tables):
         thing = self.get(ref) if self.has(ref) else None
         if thing is None or ref.kind is Kind.TAG:  # a tag goes with its image, or in a look at it
             return []
-        changes = [Change(KINDS[ref.kind].gone, ref)]
-        around = self.dependents(ref) if isinstance(thing, Container) else {}
+        gone = KINDS[ref.kind].gone
+        changes = [Change(gone, ref)]
+        around = {} if isinstance(thing, Image) else self.dependents(ref)
         del self._tables[ref.kind][ref.key]
         if isinstance(thing, Image):
             changes += self._forget_image(thing)
         elif isinstance(thing, Container):
             self.lives.forget(ref.key)
-            near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
-            changes += [Change("container.destroy", each) for each in near if self.has(each)]
+        near = [Ref(kind, key) for kind, keys in around.items() if kind is not Kind.HOST for key in keys]
+        changes += [Change(gone, each) for each in near if self.has(each)]
         self.unlink(thing)
         self.memory.forget(ref)
         return changes
@@ -52,10 +53,12 @@ class Inventory(Tables):
     def _put_plain(self, thing: Volume | Network | Service) -> list[Change]:
         """Take in what has no life but being there."""
         ref = ref_of(thing)
-        is_new = not self.has(ref)
+        old: Volume | Network | Service | None = self._tables[ref.kind].get(ref.key)
+        if old is not None and old != thing:
+            self.unlink(old)
         self._tables[ref.kind][ref.key] = thing
         self.link(thing)
-        return [Change(KINDS[ref.kind].born, ref)] if is_new else []
+        return [] if old else [Change(KINDS[ref.kind].born, ref)]
 
     def _put_service(self, service: Service) -> list[Change]:
         old = self.services.get(service.id)
@@ -134,7 +137,9 @@ class Inventory(Tables):
         self.link(container)
         if old is not None and _has_run_between(old, container):
             self.note_use(ref_of(container))
-        return [Change(cause, ref_of(container)) for cause in _container_causes(old, container)]
+        left = set(self.uses(old)).difference(self.uses(container)) if old else ()
+        changes = [Change(cause, ref_of(container)) for cause in _container_causes(old, container)]
+        return [*changes, *(Change("container.update", ref) for ref in left)]
 
 
 def _container_causes(old: Container | None, new: Container) -> Iterator[str]:

@@ -87,9 +87,15 @@ class Host:
     """One host under watch. A context manager; `start` begins the first run."""
 
     def __init__(
-        self, folder: Path, store: ImageStore = ImageStore.GRAPH, *, stay: float = HOUR, own: str = ""
+        self,
+        folder: Path,
+        store: ImageStore = ImageStore.GRAPH,
+        *,
+        stay: float = HOUR,
+        own: str = "",
+        engine: FakeEngine | None = None,
     ) -> None:
-        self.engine = FakeEngine(store)
+        self.engine = engine or FakeEngine(store)
         self.registry = FakeRegistry()
         self.disk: Disk | None = Disk(50.0, 1_000_000, 5.0)
         self.ticks = Ticks()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dockwarden import reference
 from dockwarden.inventory.live import Inventory
-from dockwarden.model import Change, Kind, Ref
+from dockwarden.model import Change, Kind, Network, Ref, Volume, ref_of
 from tests.builders import (
     NOW,
     UNLIMITED,
@@ -257,6 +257,36 @@ def test_a_container_that_changes_its_mounts_uses_only_the_new_ones() -> None:
     inventory.put(a_container(mounts=(a_mount("two"),)))
     one, two = Ref(Kind.VOLUME, "one"), Ref(Kind.VOLUME, "two")
     assert (inventory.users_of(one), inventory.users_of(two)) == (set(), {WEB})
+
+
+def test_what_a_container_does_not_use_any_more_is_told_so() -> None:
+    inventory, front = an_inventory(), a_network("front")
+    inventory.put(front)
+    inventory.put(a_container("web", networks=("front",)))
+    changes = inventory.put(a_container("web"))
+    assert Counter(changes) == happened(("container.update", WEB), ("container.update", Ref(Kind.NETWORK, front.id)))
+
+
+VIEW = replace(a_volume("view"), options={"device": "/d/volumes/data/_data/below"})
+MADE_FROM = replace(a_network("front"), config_from="settings")
+
+
+@pytest.mark.parametrize(
+    ("user", "used", "another"),
+    [(VIEW, a_volume("data"), a_volume("view")), (MADE_FROM, a_network("settings"), a_network("front"))],
+)
+def test_what_a_volume_or_network_used_is_told_that_it_is_gone_or_is_another(
+    user: Volume | Network, used: Volume | Network, another: Volume | Network
+) -> None:
+    inventory = an_inventory()
+    inventory.put(used)
+    inventory.put(user)
+    assert inventory.users_of(ref_of(used))
+    [cause] = {change.cause for change in inventory.drop(ref_of(user)) if change.ref == ref_of(used)}
+    assert cause in ("volume.destroy", "network.destroy")
+    inventory.put(user)
+    inventory.put(another)
+    assert not inventory.users_of(ref_of(used))
 
 
 # -- volumes and networks --------------------------------------------------------------------------------
