@@ -235,11 +235,16 @@ class Worker:
         return work, frozenset(listening)
 
     def _ask_again(self) -> None:
-        """Judge again what could not be judged; what only a registry knows waits for its policy's own trigger."""
+        """Judge again what could not be judged, and what is excused, as no event tells when that ends.
+
+        What only a registry knows waits for its policy's own trigger.
+        """
+        unknown, asides = self.findings.unknown(), self.findings.asides()
+        due = dict.fromkeys((*unknown, *((name, ref) for name, ref, aside in asides if aside.excuse)))
         work = [
             (ref, (policy,))
-            for name, ref in self.findings.unknown()
-            if (policy := self._policies.get(name)) is not None and policy.on_unknown == "retry"
+            for name, ref in due
+            if (policy := self._policies.get(name)) and (policy.on_unknown == "retry" or (name, ref) not in unknown)
         ]
         if work:
             self._begin(work, Sweep(), Cause.EVENT, INSPECT, acting=frozenset())

@@ -718,6 +718,20 @@ def test_what_could_not_be_judged_is_judged_again_with_the_next_full_list_and_no
     assert host.engine.removals == []
 
 
+def test_an_excuse_that_ends_without_any_trigger_is_told_with_the_next_full_list(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"dockwarden.skip": "all", "dockwarden.skip.until": "2099-01-01"}
+    host.engine.put(an_image("app", "app:latest", labels=labels))
+    host.start(LATEST._replace(mode=Mode.ENFORCE, action="untag"))
+    assert host.open_findings() == []
+    monkeypatch.setattr("dockwarden.pipeline.worker.time.time", lambda: 5e9)  # 2128
+    host.queue.submit_resync("interval")
+    host.settle()
+    assert len(host.logged("finding.expired")) == 1
+    assert (host.open_findings(), host.outcomes()) == ([("no-latest", "docker.io/library/app:latest")], [])
+
+
 def test_a_finding_that_is_judged_again_asks_no_registry(host: Host) -> None:
     host.engine.pull(an_image("app"), "app:1")
     host.registry.known[APP_DIGEST] = Reply(digest="sha256:new")
