@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 from dockwarden import reference
 from dockwarden.model import FactSpec, Specs, Values
-from dockwarden.policy import values
+from dockwarden.policy import chains, values
 from dockwarden.policy.faults import CALENDAR, READ_AS, RISKS, Problem, place
-from dockwarden.policy.tree import Node, chain, names, say
+from dockwarden.policy.tree import ORDER, Node, names, say
 from dockwarden.text import near
 
 _STRING, _DURATION, _LIST_OF_RECORDS = b"\x18\x05", b"(\x03", b"2\x0c\n\n:\x08\n\x02\x18\x05\x12\x02\n\x00"
 _PARTS = ("startsWith", "endsWith", "contains", "matches")
-_ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}  # whether the greater one stands first
-_COMPARED = ("_==_", "_!=_", *_ORDER)
+_COMPARED = ("_==_", "_!=_", *ORDER)
 _VERSION_LIKE = re.compile(r"(?!\d{4}-\d\d-\d\d)v?\d+(\.\d+)*(-[\w.]+)?", re.ASCII)  # days sort as texts do
 _LEAST_BYTES, _MEGA, _MEBI = 10_000, 10**6, 2**20  # whoever compares a size with less means another unit
 _IN_MIB = ("memory", "reserved", "shared_memory")
@@ -41,11 +40,15 @@ class Risk(NamedTuple):
 
 
 class _Meant(NamedTuple):
-    """What a node stands for: a fact, an item or a record of it (``many`` if the list of them), or known values."""
+    """What a node stands for: a fact, an item or a record of it (``many`` if the list of them), or known values.
+
+    ``of``: the param or list that the values come from.
+    """
 
     spec: FactSpec | None = None
     many: bool = False
     values: tuple[object, ...] = ()
+    of: str = ""
 
     def item(self) -> "_Meant":
         """An item of the list, a key of the map."""
@@ -79,6 +82,7 @@ class Doubts:
         # By the node of the comparison, or of what turns it round.
         self._unlike: dict[int, tuple[Node, FactSpec]] = {}
         self._like: dict[int, tuple[Node, FactSpec]] = {}
+        self._given: dict[tuple[str, object], list[tuple[Node, str]]] = {}  # by values of params and lists
         self._machines: list[tuple[Node, FactSpec]] = []
         self._lower: list[tuple[Node, str]] = []
         self._capable: dict[int, tuple[str, object]] = {}  # capabilities asked for, by the node of the comparison
@@ -112,8 +116,8 @@ class Doubts:
             return _Meant(spec, many=spec.type.startswith("list"))
         value = self.constants.get(name)
         if isinstance(value, list):
-            return _Meant(many=True, values=tuple(value))
-        return _Meant(values=(value,)) if name in self.constants else _Meant()
+            return _Meant(many=True, values=tuple(value), of=name)
+        return _Meant(values=(value,), of=name) if name in self.constants else _Meant()
 
     def _fold(self, node: Node, scope: Mapping[str, _Meant]) -> _Meant:
         item, result = node.value if isinstance(node.value, tuple) else ("", "")
@@ -121,12 +125,14 @@ class Doubts:
         inner = {**scope, item: ranged.item()}
         first = self.look(node.args[1], scope)
         inner[result] = first if item == "#unused" else _Meant()
-        outside = self._each
+        outside, asked = self._each, set(self._capable)
         if outside or item != "#unused":  # as which bind() is compiled
             self._each |= {item, result}
         for arg in node.args[2:]:
             self.look(arg, inner)
         self._each = outside
+        if node.args[1].value is True:  # all() allows some, and so does not hold for ALL
+            self._capable = {at: of for at, of in self._capable.items() if at in asked or not of[0].endswith("_add")}
         return ranged if node.type == _LIST_OF_RECORDS else _Meant()
 
     def _literal(self, node: Node) -> None:
@@ -137,6 +143,13 @@ class Doubts:
     def _doubt(self, node: Node, text: str) -> None:
         if text:
             self.problems.append(Problem(*place(self.source, node.at), text))
+
+    def _compared(self, node: Node, other: _Meant, value: object, why: str) -> None:
+        """Note why that can never be, if so; one list may serve several comparisons, each with values of its own."""
+        if other.of:
+            self._given.setdefault((other.of, value), []).append((node, why))
+        else:
+            self._doubt(node, why)
 
     def _risk(self, node: Node, error: str, guard: str, argument: int = 0) -> None:
         self.risks.append(Risk(node.at, error, guard, say(node.args[argument])))
@@ -184,7 +197,7 @@ class Doubts:
             self._negated(id(node), id(node.args[0]))
         elif name in ("_||_", "_&&_"):
             self._always(node)
-        elif name in _ORDER:
+        elif name in ORDER:
             self._ordered(node, args)
         elif name in _PARTS:
             self._part(node, *args)
@@ -212,10 +225,13 @@ class Doubts:
             self._key(node, other, str(one.values[0]) if one.values else "")
 
     def _part(self, node: Node, whole: _Meant, part: _Meant) -> None:
-        for value in part.values if whole.spec is not None and not whole.many else ():
-            if isinstance(value, str) and whole.spec is not None:
-                self._doubt(node, never := values.never_part(whole.spec, str(node.value), value))
-                self._in_capitals(node, whole.spec, "" if never else value)
+        for value in part.values:
+            if isinstance(value, str):
+                spec = None if whole.many else whole.spec
+                never = values.never_part(spec, str(node.value), value) if spec else ""
+                self._compared(node, part, value, never)
+                if spec and not never:
+                    self._in_capitals(node, spec, value)
 
     def _indexed(self, node: Node, whole: _Meant, index: _Meant) -> _Meant:
         key = index.values[0] if index.values else None
@@ -254,6 +270,8 @@ class Doubts:
             self.settled.add(args[0].spec.name)
 
     def _equal(self, node: Node, one: _Meant, other: _Meant) -> None:
+        for value in other.values if one.spec is None else ():
+            self._compared(node, other, value, "")
         if None in other.values and one.spec is not None:
             self._doubt(node, "facts always have a value; a time that never was is unknown")
         if one.spec is None or (one.many and not (other.many and other.values)):
@@ -266,7 +284,7 @@ class Doubts:
         if node.value == "_==_" and any(arg.op == "const" and arg.value == "" for arg in node.args):
             self._doubt(node, values.never_empty(one.spec))
         for value in other.values:
-            self._doubt(node, values.never(one.spec, value))
+            self._compared(node, other, value, values.never(one.spec, value))
             self._in_capitals(node, one.spec, value)
             self._remark(one.spec, value)
             if one.spec.form == "registry" and reference.DEFAULT_REGISTRY not in other.values:
@@ -306,7 +324,7 @@ class Doubts:
             self.remarks.append(f"{text}; write {amount}{unit} if that is meant")
 
     def _ordered(self, node: Node, args: list[_Meant]) -> None:
-        lower, upper = args[::-1] if _ORDER[str(node.value)] else args
+        lower, upper = args[::-1] if ORDER[str(node.value)] else args
         strict = node.value in ("_<_", "_>_")
         for side, other, end in ((lower, upper, 0), (upper, lower, 1)):
             if side.spec is None or side.many:
@@ -342,6 +360,9 @@ class Doubts:
 
     def end(self) -> None:
         """After all of an expression was looked at: what hangs on the rest of it."""
+        for compared in self._given.values():
+            for node, why in compared if all(why for _, why in compared) else ():
+                self._doubt(node, why)
         for name in sorted(self._bounded.keys() - self.settled):
             (node, _), *_ = bounds = self._bounded[name]
             if not name.endswith("_port"):
@@ -350,13 +371,14 @@ class Doubts:
                 when = "on Sunday" if name.endswith("()") else "where there is no limit"
                 self.remarks.append(f"{name} is 0 {when}; {way_out}")
             elif all(is_lower for _, is_lower in bounds):
-                item = say(node.args[_ORDER[str(node.value)]])
+                item = say(node.args[ORDER[str(node.value)]])
                 self._doubt(node, f"{name} {_NO_PORT}; before it write {item} > 0 && …")
         for node, spec in self._unlike.values():
             why, *others = values.MAY_BE_NONE[spec.name]
             if spec.name not in self.settled and not {*others} & (self.settled | self.names):
                 written = next((say(arg) for arg in node.args if say(arg).endswith(spec.name.rpartition(".")[2])), "…")
-                self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …")
+                others_too = f"or {written} == '' || … where these are meant, too"
+                self._doubt(node, f"{spec.name} is '' {why}; before it write {written} != '' && …, {others_too}")
         for node, spec in self._machines:  # those of s390x and the like are the same, which somebody may have said
             if spec.name not in self.before and self.literals.isdisjoint({*spec.words} - {""}):
                 way_out = f"write {spec.name} == 'x86_64' && image.architecture != 'amd64'"
@@ -373,27 +395,5 @@ class Doubts:
             self.remarks.append(f"{text}; write {fact}.exists(c, c in ['ALL', '{asked}']) if that is meant, too")
 
     def _always(self, node: Node) -> None:
-        """Chains of which one part decides alone, whatever the others say."""
-        same, word = ("_!=_", "always") if node.value == "_||_" else ("_==_", "never")
-        seen: dict[tuple[str, str], Node] = {}  # by what is compared, and whether it is equal, above or below
-        parts = list(chain(node, str(node.value)))
-        plain = {say(part) for part in parts if "…" not in say(part)}
-        for part in parts:
-            if part.op == "const":
-                self._doubt(part, f"with {say(part)} the other side decides nothing, or all; leave it out")
-            if part.op != "call":
-                continue
-            name, how, to = say(part.args[0]), str(part.value), part.args[-1]
-            if how == "!_" and name in plain:
-                self._doubt(part, f"{name} and its opposite {word} hold together")
-            if to.op != "const" or "…" in name:
-                continue
-            if how == same and (other := seen.setdefault((name, "="), to)).value != to.value:
-                listed = f"{name} in [{say(other)}, {say(to)}]"
-                meant = f"always differs from one of them; write !({listed})"
-                self._doubt(part, f"{name} {meant if word == 'always' else f'is never both; write {listed}'}")
-            elif how in _ORDER and type(to.value) in (int, float):
-                other, seen[name, how[1]] = seen.get((name, "<" if how[1] == ">" else ">"), to), to
-                least, most = (float(str(each.value)) for each in ((to, other) if how[1] == ">" else (other, to)))
-                if least > most if word == "never" else least < most:  # no number passes both, or each passes one
-                    self._doubt(part, f"together with the comparison with {say(other)} it {word} holds")
+        for part, text in chains.decided(node):
+            self._doubt(part, text)

@@ -188,6 +188,7 @@ _MISMATCHES = (
     (r"^!\(", "compare it, as in a == 0"),
     (r"^size\((int|double)", "it is a number itself"),
     (r"^(&&|\|\|)", "both sides are conditions, as in a == 'x' || a == 'y', or a in ['x', 'y']"),
+    (r"^[*/%].*Duration", "durations are added only; write a.getHours() > 24 * b, or duration(string(24 * b) + 'h')"),
     (r"Duration", f"{_A_DURATION}, or is a param"),
     (r"Timestamp", "an age is now - image.created > duration('24h'), a time timestamp('2026-01-31T00:00:00Z')"),
     (r"bytes", "write version(…) on both sides"),

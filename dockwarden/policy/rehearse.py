@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dockwarden.model import Facts, FactSpec, FactValue, Specs, Values
 from dockwarden.policy.cel import Program
-from dockwarden.policy.values import OPEN, never
+from dockwarden.policy.values import OPEN, never, never_empty
 
 _BETWEEN = ("paused", "restarting", "removing")
 _LIVES = (  # what a container is at once: its state, its health, and whether it runs
@@ -178,7 +178,8 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
         yield from sorted(spec.words)
         return
     full = _TEXTS.get(spec.form, "a").split()
-    if spec.form not in ("release", "moment"):  # every engine tells its own, each step has its time
+    # Each engine and each step has one; '' stands for a tag without numbers as well.
+    if spec.form == "tag" or not (spec.form in ("release", "moment") or never_empty(spec)):
         yield ""
     if spec.form not in ("tag", "version", "release"):
         yield from filter(None, (_like(spec, text, full[0]) for text in texts))

@@ -43,15 +43,8 @@ def names(node: Node) -> set[str]:
     return {str(each.value) for each in node.walk() if each.op == "name"}
 
 
-def chain(node: Node, joint: str) -> Iterator[Node]:
-    """The parts of ``a && b && c``."""
-    for arg in node.args:
-        if arg.op == "call" and arg.value == joint:
-            yield from chain(arg, joint)
-        else:
-            yield arg
-
-
+ORDER = {"_<_": False, "_<=_": False, "_>_": True, "_>=_": True}
+"""Comparisons by their order, and whether the greater one stands first."""
 _FREE = ("bool", "as_size", "double", "duration", "dyn", "int", "size", "string", "timestamp", "uint", "version")
 
 

@@ -127,6 +127,8 @@ def test_what_a_param_of_another_host_may_make_true_is_no_contradiction(tmp_path
         ("container", "container.cap_add.exists(c, c in ['SYS_ADMIN', 'NET_ADMIN'])", "c in ['ALL', 'NET_ADMIN']"),
         ("container", "!('NET_RAW' in container.cap_drop)", "c in ['ALL', 'NET_RAW']"),
         ("container", "container.cap_add.exists(c, !(c in ['CHOWN', 'KILL']))", ""),
+        ("container", "!container.cap_add.all(c, c in ['CHOWN', 'KILL'])", ""),
+        ("container", "!container.cap_drop.all(c, c in ['CHOWN', 'KILL'])", "c in ['ALL', 'KILL']"),
         ("container", "container.cap_add[?1].hasValue()", ""),
         ("container", "container.cap_add.exists(c, c in ['ALL', 'SYS_ADMINN'])", "did you mean SYS_ADMIN?"),
         ("container", "container.cap_drop.exists(c, c != 'ALL' && c != 'CHWON')", "no capability 'CHWON' is known"),
@@ -189,6 +191,23 @@ def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: 
         file.write_text(written(**{key: text} | ({"action": action} if action else {})))
         warnings = load([file], VOCABULARY, VERBS).warnings
         assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count
+
+
+@pytest.mark.parametrize(
+    ("subject", "when", "is_fine"),
+    [
+        ("image", "params.a.exists(e, image.tags.exists(t, t.contains(e)) || image.short_id.startsWith(e))", True),
+        ("image", "params.a.exists(e, image.short_id.startsWith(e))", False),
+        ("container", "container.labels.exists(k, k in params.a || k + '=' + container.labels[k] in params.a)", True),
+        ("container", "container.labels.exists(k, k in params.a)", False),
+        ("image", "params.a.exists(e, image.short_id.startsWith(e) || image.short_id == e)", False),
+    ],
+)
+def test_a_list_may_hold_what_is_meant_for_another_comparison(
+    tmp_path: Path, subject: str, when: str, *, is_fine: bool
+) -> None:
+    text = written(when, subject, params="{a: [keep=true, postgres, abc123]}")
+    assert (refused(tmp_path, text) == []) is is_fine
 
 
 def said_of(spec: FactSpec, value: object) -> list[str]:
