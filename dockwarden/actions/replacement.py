@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
-from posixpath import dirname
+from pathlib import PurePosixPath
 from typing import Any
 
 from dockwarden import reference
@@ -182,9 +182,14 @@ class Replacement:
         return ""
 
     def _wrote(self, identifier: str) -> list[str]:
-        """The paths that it wrote outside of volumes, without what somebody put there before it was started."""
+        """The paths that it wrote outside of volumes, without what somebody put there before it was started.
+
+        Nor folders above them, and above what is mounted, which the engine makes.
+        """
         paths, placed = self._engine.written(identifier).paths, self._engine.carry(identifier)
-        return sorted({*paths} - {*placed} - {dirname(path) for path in paths})
+        mounted = [mount.destination for mount in self._engine.container(identifier).mounts]
+        folders = {str(each) for path in (*paths, *mounted) for each in PurePosixPath(path).parents}
+        return sorted({*paths} - {*placed} - folders)
 
     def made(self) -> dict[str, Any]:
         return {"new": self.new, "volumes": [*self._volumes]}

@@ -28,7 +28,7 @@ from dockwarden.errors import (
 )
 from dockwarden.model import Container, Effect, ImageStore, Kind, Outcome, Recipe, Record, Ref, Step
 from dockwarden.ports import Written
-from tests.builders import HOUR, a_container, an_image, details, image_id, with_tags
+from tests.builders import HOUR, a_container, a_mount, an_image, details, image_id, with_tags
 from tests.fakes import FakeEngine, FakeIntents, Ground
 
 if TYPE_CHECKING:
@@ -759,7 +759,8 @@ def test_what_could_not_be_taken_back_at_once_is_barred_as_well(bench: Bench) ->
 
 def test_a_plan_says_what_it_would_do(bench: Bench) -> None:
     bench.engine.run(a_side(bench))
-    bench.engine.wrote["web"] = Written(("/var", "/var/log", "/var/log/app.log"))
+    bench.engine.alter("web", "update", mounts=(a_mount("api", "/run/api/socket"),))
+    bench.engine.wrote["web"] = Written(("/run", "/run/api", "/var", "/var/log", "/var/log/app.log"))
     told = bench.ground.executor(bench.intents)(bench.engine.info).foresee(bench.step())
     for part in (f"to {image_id('new')}", "made again after it: side", "1 file, such as /var/log/app.log"):
         assert part in told, told
