@@ -108,7 +108,7 @@ class Collector:
         except EngineError as error:
             needs = None
             self._troubles.append(f"services: {error}")
-        self._inventory.put_needs(needs)
+        self._changes += [Change("service.update", ref) for ref in self._inventory.put_needs(needs)]
 
     def refresh(self, dirty: Iterable[Dirty]) -> list[Change]:
         """Look at what events named, and at what lost something to it. EngineUnavailableError: as for ``reconcile``."""

@@ -149,13 +149,16 @@ class Tables:
         if self.has(ref) and KINDS[ref.kind].is_remembered:
             self.memory.see(ref, used=True)
 
-    def put_needs(self, needs: Needs) -> None:
-        """Take in what services need now; what they needed was in use until now."""
-        if needs != self.needs:
-            for ref in (*self.all(Kind.IMAGE), *self.all(Kind.VOLUME)):
-                if self.needed_by(ref):
-                    self.note_use(ref)
-            self.needs = needs
+    def put_needs(self, needs: Needs) -> Collection[Ref]:
+        """Take in what services need now; what they needed was in use until now. Gives what is needed by others now."""
+        if needs == self.needs:
+            return ()
+        before = {ref: self.needed_by(ref) for ref in (*self.all(Kind.IMAGE), *self.all(Kind.VOLUME))}
+        for ref, services in before.items():
+            if services:
+                self.note_use(ref)
+        self.needs = needs
+        return [] if needs is None else [ref for ref, services in before.items() if services != self.needed_by(ref)]
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""

@@ -15,6 +15,7 @@ from dockwarden.actions.table import VERBS
 from dockwarden.errors import AnswerError, DockwardenError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import Dirty, ImageStore, Kind, Limits, Mode, Ref, Severity, TriggerSpec
+from dockwarden.model.needs import Need
 from dockwarden.policy.load import load
 from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
@@ -233,6 +234,18 @@ def test_an_open_finding_is_judged_again_whenever_its_subject_changes(host: Host
     [line] = host.logged("finding.resolved")
     assert line["why"] == "pass"
     assert host.value("findings", policy="unhealthy", severity="medium") == 0
+
+
+def test_what_a_service_needs_is_judged_again_though_nothing_of_it_runs_here(host: Host) -> None:
+    host.engine.swarm = {}
+    host.engine.put(an_image("app", "app:1"))
+    host.engine.add_volume(a_volume("data"))
+    unused = a_policy("volumes", "!volume.in_use", subject=Kind.VOLUME, every_seconds=60)
+    host.start(unused, a_policy("images", UNUSED, every_seconds=60))
+    host.engine.needed = [Need("web", frozenset({"docker.io/library/app:1"}), frozenset({"data"}))]
+    host.engine.emit("service", "create", "web")
+    host.settle()
+    assert host.open_findings() == []
 
 
 def test_a_finding_on_an_object_that_is_gone_is_resolved(host: Host) -> None:
