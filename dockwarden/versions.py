@@ -35,7 +35,7 @@ _SHORT_DAY = re.compile(r"[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.A
 UBUNTU = re.compile(r"[12]\d\.(?:04|10)", re.ASCII)
 _BUILD = re.compile(
     rf"(?!(?:386|{UBUNTU.pattern})$)"  # an architecture, a system
-    r"(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r|flannel|hardened)\.?(\d+(?:\.\d+)*)",
+    r"(|r|ls|u|v|b|p|pl|ga|rev|build|bld|patch|update|post|k3s|rke2r|flannel|hardened|nbxyz)\.?(\d+(?:\.\d+)*)",
     re.IGNORECASE | re.ASCII,
 )
 _SAYS_NOTHING = ("", "version", "release")  # before a number
@@ -185,11 +185,12 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
 def _is_build(found: re.Match[str], before: str) -> bool:
     """Neither is the 12 of debian-12 one nor the v7 of arm-v7 or the v3 of migrations-v3; but the 1.1 of amd64-1.1.
 
-    The 22.04 of amd64-22.04 is a system's: builds begin at 0 or 1.
+    The 22.04 of amd64-22.04 is a system's: builds begin at 0 or 1. No system has the long number of fpm-1234567.
     """
     if found[1].lower() == "v":
         return before not in _ARCHITECTURES and "." in found[2]
-    return bool(found[1]) or (before in _ARCHITECTURES and found[2].startswith(("0.", "1.")))
+    is_long = len(found[2].partition(".")[0]) > _MOST_DIGITS
+    return bool(found[1]) or is_long or (before in _ARCHITECTURES and found[2].startswith(("0.", "1.")))
 
 
 def days(tags: Iterable[str]) -> Iterator[Version]:

@@ -568,6 +568,9 @@ WORLDS = """
 # times beside hashes
   latest 1.4.0-20251002120000 | 1.4.0-20251001120000 | 1.4.0-abc1234 | 1.3.0-12abc34
 > 1.4.0-20251001120000:1.4.0-20251002120000 1.3.0-12abc34:1.4.0-abc1234
+# the same after a variant, and days
+  31.0.7-fpm-abc1234 | 31.0.6-fpm-1234567 | 30.0.13-fpm-0abcdef | 31.0.7-slim-250802 | 31.0.7-slim-250801
+> 31.0.6-fpm-1234567:31.0.7-fpm-abc1234 30.0.13-fpm-0abcdef:31.0.7-fpm-abc1234 31.0.7-slim-250801:31.0.7-slim-250802
 # the same, where the last has none
   latest 1.4.1-1234567 | 1.4.0-abc1234 | 1.3.0-12abc34
 > 1.3.0-12abc34:1.4.1-1234567 latest:=
@@ -621,7 +624,8 @@ WORLDS = """
 > v1.80.1:= v1.9.60:v1.80.1
 # rancher and flannel, who count their builds behind a word
   v1.7.1-flannel1 | v1.5.1-flannel2 | v1.5.1-flannel1 | v1.12.4-hardened1 | v1.12.1-hardened3 | v1.7.1-flannel1-amd64 |
-  v1.5.1-flannel2-amd64
+  v1.5.1-flannel2-amd64 | 0.7.6-nbxyz7-ls160 | 0.7.6-nbxyz6-ls158 | 0.7.5-nbxyz10-ls150
+> 0.7.5-nbxyz10-ls150:0.7.6-nbxyz7-ls160 0.7.6-nbxyz6-ls158:0.7.6-nbxyz7-ls160
 > v1.5.1-flannel2:v1.7.1-flannel1 v1.5.1-flannel2-amd64:v1.7.1-flannel1-amd64 v1.12.1-hardened3:v1.12.4-hardened1
 # keydb, and an architecture with an underscore behind it
   latest x86_64_v6.3.4 | x86_64_v6.3.3 | arm64_v6.3.4 | alpine_x86_64_v6.3.4 | alpine_x86_64_v6.3.3
