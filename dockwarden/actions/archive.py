@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOTDIR
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,8 @@ class Archive:
         except BaseException as error:
             self.remove(name)
             if isinstance(error, OSError):
-                raise ArchiveError(f"no archive could be written: {error.strerror or error}") from error
+                why = f"no archive could be written in {self.folder}: {error.strerror or error}"
+                raise ArchiveError(why) from error
             raise
         return kept
 
@@ -106,7 +108,8 @@ class Archive:
             with self._opened() as folder:
                 file = os.fdopen(os.open(recipe.archive, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb")
         except OSError as error:
-            raise ArchiveError(f"the archive {recipe.archive} cannot be read: {error.strerror}") from error
+            path = self.folder / recipe.archive
+            raise ArchiveError(f"the archive {path} cannot be read: {error.strerror}") from error
         with file:
             if hashlib.file_digest(file, "sha256").hexdigest() != recipe.sha256:
                 raise ArchiveError(f"the archive {recipe.archive} is damaged: its checksum is another one")
@@ -128,6 +131,7 @@ class Archive:
 
     def _room(self) -> int:
         try:
+            self._refuse_link()
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             stat = os.statvfs(self.folder)
         except OSError as error:
@@ -146,8 +150,15 @@ class Archive:
             return {e.name: e.stat(follow_symlinks=False).st_size for e in entries if e.is_file(follow_symlinks=False)}
         return {}
 
+    def _refuse_link(self) -> None:
+        """Raises OSError."""
+        if self.folder.is_symlink():
+            text = f"it is a link; make it a folder, and mount {self.folder.readlink()} there"
+            raise NotADirectoryError(ENOTDIR, text)
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
+        self._refuse_link()
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             yield folder

@@ -155,13 +155,18 @@ def test_no_link_is_followed_and_no_other_name_removed(shelf: Shelf, tmp_path: P
     assert shelf.files() == []
 
 
-def test_a_folder_that_is_a_link_is_not_used(shelf: Shelf, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_folder_that_is_a_link_is_not_used(shelf: Shelf, tmp_path: Path, *, moved: bool) -> None:
+    """Those who make one want another disk for it: they are told how."""
+    elsewhere, wanted = tmp_path / "elsewhere", "archives.*: it is a link; .* mount .*/elsewhere there"
+    stored = shelf.archive().write(content, 10)
+    shelf.folder.rename(elsewhere if moved else tmp_path / "gone")
     shelf.folder.symlink_to(elsewhere)
-    with pytest.raises(ArchiveError):
+    with pytest.raises(ArchiveError, match=wanted):
         shelf.archive().write(content, 10)
-    assert list(elsewhere.iterdir()) == []
+    with pytest.raises(ArchiveError, match=wanted):
+        next(shelf.archive().read(Recipe("load", {}, *stored)))
+    assert sorted(elsewhere.glob("*")) == [elsewhere / stored.name] * moved
 
 
 def test_what_a_killed_process_left_half_written_goes_with_its_name(shelf: Shelf) -> None:
