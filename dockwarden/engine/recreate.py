@@ -256,10 +256,10 @@ def start(client: Client, identifier: str, instead_of: str = "") -> None:
     """
     if instead_of:
         with suppress(NotFound):  # somebody removed that one
-            asked = _joined(client, instead_of)
+            asked = {name: endpoint.get("IPAMConfig") for name, endpoint in _joined(client, instead_of).items()}
             for name, endpoint in _joined(client, identifier).items():
-                if name in asked and (endpoint["IPAMConfig"] or None) != (asked[name]["IPAMConfig"] or None):
-                    _join_again(client, name, identifier, {**endpoint, "IPAMConfig": asked[name]["IPAMConfig"]})
+                if name in asked and (endpoint.get("IPAMConfig") or None) != (asked[name] or None):
+                    _join_again(client, name, identifier, {**endpoint, "IPAMConfig": asked[name]})
     try:
         client.start(identifier)
     except NotFound:
@@ -272,8 +272,8 @@ def start(client: Client, identifier: str, instead_of: str = "") -> None:
 
 
 def _joined(client: Client, identifier: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
-    return found
+    networks = client.inspect_container(identifier)["NetworkSettings"]["Networks"]
+    return {name: network or {} for name, network in networks.items()}
 
 
 def _join_again(client: Client, network: str, identifier: str, endpoint: Mapping[str, Any]) -> None:
