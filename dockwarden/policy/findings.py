@@ -68,8 +68,7 @@ class Findings:
         known = self._aside.get(key)
         self._close(key)
         aside = known or Aside(result.severity.value, watched)
-        excuse = ", ".join(result.excuse.ids)
-        self._set(key, aside._replace(severity=result.severity.value, excuse=excuse, was=""))
+        self._set(key, aside._replace(excuse=", ".join(result.excuse.ids), was=""))
         return known is None or not known.excuse
 
     def use(self, policy: str, ref: Ref, ids: tuple[str, ...]) -> None:
@@ -178,7 +177,10 @@ class Findings:
         return [result for policy, ref in pairs if (result := self.clear(policy, ref, "gone"))]
 
     def keep_only(self, policies: Mapping[str, Policy]) -> list[Result]:
-        """Resolve everything of policies that are not in use any more, or that mean something else by now."""
+        """Resolve everything of policies that are not in use any more, or that mean something else by now.
+
+        What stays is as severe as its policy is now, also if that cannot be judged before its next trigger.
+        """
         for policy, ref in self.unknown():
             if policy not in policies or policies[policy].subject is not ref.kind:
                 self._know(policy, ref)
@@ -187,6 +189,11 @@ class Findings:
                 self.clear(policy, ref, "")
         void = [(key, why) for key, finding in self._open.items() if (why := _void(finding, policies.get(key[0])))]
         resolved = [result for key, why in void if (result := self.clear(*key, why))]
+        for (name, ref), aside in list(self._aside.items()):
+            self._set((name, ref), aside._replace(severity=policies[name].severity.value))
+        for finding in self.open():
+            severity = policies[finding.result.policy].severity
+            self._put(finding._replace(result=finding.result._replace(severity=severity)))
         for counts in (self.counts, self.unknown_counts):
             for pair in [pair for pair in counts if pair[0] not in policies]:
                 del counts[pair]

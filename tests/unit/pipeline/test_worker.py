@@ -1029,11 +1029,18 @@ def test_a_new_severity_shows_at_once(host: Host) -> None:
     assert not host.value("findings", policy="no-latest", severity="medium")
 
 
-def test_a_new_severity_of_what_is_excused_shows_at_once(host: Host) -> None:
-    host.engine.put(an_image("app", "app:latest", labels={"dockwarden.skip": "all"}))
-    host.start(LATEST)
-    host.use(LATEST._replace(severity=Severity.LOW))
-    assert host.value("excused", policy="no-latest", severity="low") == 1
+@pytest.mark.parametrize(("labels", "family"), [({}, "findings"), ({"dockwarden.skip": "all"}, "excused")])
+def test_a_new_severity_shows_at_once_of_what_cannot_be_judged_now(
+    host: Host, labels: dict[str, str], family: str
+) -> None:
+    host.engine.pull(an_image("app", labels=labels), "app:1")
+    host.registry.digests["docker.io/library/app:1"] = "sha256:new"
+    host.start(DRIFT)
+    host.run_job("drift")
+    host.registry.known.clear()
+    host.use(DRIFT._replace(severity=Severity.HIGH))
+    assert host.value(family, policy="drift", severity="high") == 1
+    assert not host.value(family, policy="drift", severity="medium")
 
 
 def test_a_job_of_a_policy_that_is_gone_is_nothing(host: Host) -> None:
