@@ -156,7 +156,7 @@ def carry(client: Client, old: str, new: str) -> tuple[str, ...]:
                 if left < 0:
                     raise AnswerError(f"{path} and others that were put into it are too big to be carried over")
                 answer = client.open("GET", where, "archive", _PATIENCE_SECONDS, params=wanted)
-                with tarfile.open(fileobj=io.BytesIO(answer.content)) as one:
+                with tarfile.open(fileobj=io.BytesIO(b"".join(whole([answer.content], "archive")))) as one:
                     (member,) = one.getmembers()
                     content = one.extractfile(member)
                     member.name, member.mtime = path.lstrip("/"), int(now)  # so it is found again the next time

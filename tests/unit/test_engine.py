@@ -1512,6 +1512,32 @@ def test_an_export_without_a_file_that_was_written_is_none_unless_that_is_a_sock
         it.engine.save_files("web", ["/a", "/b"], bytes)
 
 
+@pytest.mark.parametrize("length", [10_240, 700, 512, 0])
+def test_files_that_an_engine_cannot_give_whole_are_not_carried_over(length: int, tmp_path: Path) -> None:
+    about = {"name": "b", "mode": 0o644, "size": 300, "mtime": "2026-01-01T00:00:05Z"}
+    told, archive = base64.b64encode(json.dumps(about).encode()).decode(), io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        file = tarfile.TarInfo("b")
+        file.size = 300
+        tar.addfile(file, io.BytesIO(bytes(300)))
+
+    def answer(request: str) -> Iterable[bytes]:
+        if request.endswith("/changes"):
+            yield json_answer([{"Path": "/b", "Kind": 1}])
+        elif request.endswith("/web/json"):
+            yield json_answer({"HostConfig": {}, "State": {}, "Created": "2026-01-01T00:00:00Z"})
+        else:
+            content = b"" if request.startswith("HEAD") else archive.getvalue()[:length]
+            yield http(200, content, f"X-Docker-Container-Path-Stat: {told}")
+
+    with fake(tmp_path, answer) as it:
+        if length == len(archive.getvalue()):
+            assert it.engine.carry("web") == ("/b",)
+        else:
+            with pytest.raises(EngineError, match="ended early"):
+                it.engine.carry("web")
+
+
 def test_what_ssh_brings_in_place_of_http_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ssh").write_text("#!/bin/sh\necho welcome\nexec cat >/dev/null\n")
     (tmp_path / "ssh").chmod(0o755)
