@@ -127,8 +127,10 @@ class Changes(ABC):
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
         if mode.startswith(JOINED):
             return self.address(mode.removeprefix(JOINED))
-        networks = ((raw.get("NetworkSettings") or {}).get("Networks") or {}).values()
-        found = [each["IPAddress"] for each in networks if each and each.get("IPAddress")]
+        networks = ((raw.get("NetworkSettings") or {}).get("Networks") or {}).items()
+        joined, first = [(name, each) for name, each in networks if each], recreate.first_network(raw["HostConfig"])
+        joined.sort(key=lambda named: first not in (named[0], named[1].get("NetworkID")))
+        found = [at for _, each in joined if (at := each.get("IPAddress") or each.get("GlobalIPv6Address"))]
         return "127.0.0.1" if mode == "host" else next(iter(found), "")
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:

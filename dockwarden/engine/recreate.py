@@ -50,7 +50,7 @@ def container(raw: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[s
     _forget_what_the_engine_chose(config, host, identifier)
     host["Links"] = sorted(host.get("Links") or ()) or None
     _settle_mounts(raw.get("Mounts") or (), config, host, {called for called, name in names.items() if not name})
-    first = _first_network(host)
+    first = first_network(host)
     asked = {name: _endpoint(network or {}, identifier) for name, network in networks.items()}
     if first == "bridge" and (networks.get("bridge") or {}).get("EndpointID"):  # the engine picks one for this life
         asked.get("bridge", {}).pop("MacAddress", None)
@@ -132,20 +132,21 @@ def inspected(client: Client, identifier: str) -> dict[str, Any]:
         answer = client.get(f"{client.base_url}/v{_TOLD_UNTIL}/containers/{raw['Id']}/json")
         if answer.ok:  # some day engines will not speak it any more
             raw["Config"]["MacAddress"] = answer.json()["Config"].get("MacAddress")
-    first, joined = _first_network(raw["HostConfig"]), raw["NetworkSettings"]["Networks"]
+    first, joined = first_network(raw["HostConfig"]), raw["NetworkSettings"]["Networks"]
     is_asked = first not in ("bridge", *_NEVER_JOINED) and not first.startswith(JOINED)
     own = {first: joined[first]} if first in joined else joined
     known = {*own, *((each or {}).get("NetworkID") for each in own.values())}
     if is_asked and (found := _found(client.inspect_network, first, known)):
         raw["HostConfig"]["NetworkMode"] = name = found["Name"]
         raw["NetworkSettings"]["Networks"] = {name if key == first else key: each for key, each in joined.items()}
-    asked = {*raw["NetworkSettings"]["Networks"], _first_network(raw["HostConfig"])}  # which it may have left
+    asked = {*raw["NetworkSettings"]["Networks"], first_network(raw["HostConfig"])}  # which it may have left
     asked = {name for name in asked - _NEVER_JOINED if not name.startswith(JOINED)}
     raw[_GONE] = sorted(name for name in asked if not _found(client.inspect_network, name))
     return raw
 
 
-def _first_network(host: Mapping[str, Any]) -> str:
+def first_network(host: Mapping[str, Any]) -> str:
+    """The one that it was created in, by name or ID."""
     mode = str(host.get("NetworkMode") or "default")
     return "bridge" if mode == "default" else mode
 
@@ -216,13 +217,13 @@ def _create_container(client: Client, parameters: Mapping[str, Any]) -> str:
     endpoints = dict(parameters["endpoints"])
     host = _with_living_peers(client, parameters)
     gone = set(parameters.get("gone", ()))  # networks that were gone before it was, which an engine takes at its birth
-    joined, first = endpoints.keys() - gone, _first_network(host)
+    joined, first = endpoints.keys() - gone, first_network(host)
     had_left = not first.startswith(JOINED) and first not in parameters.get("networks", host.values())
     if joined and had_left and not _found(client.inspect_network, first):
         host["NetworkMode"] = min(joined)
     _refuse_gaps(client, host, {*endpoints}, gone)
     body = {**parameters["body"], "HostConfig": host}
-    mode, first = host.get("NetworkMode"), _first_network(host)
+    mode, first = host.get("NetworkMode"), first_network(host)
     born = {first} & endpoints.keys()  # old engines take one at the birth of a container
     if version_gte(client.api_version, _MAC_OF_ENDPOINTS):
         if address := body.pop("MacAddress", None):
@@ -305,7 +306,7 @@ def _refuse_gaps(client: Client, host: Mapping[str, Any], endpoints: set[str], g
     """Raises if a volume or network is gone: an engine would make an empty volume of that name, and say nothing."""
     sources = [bind.partition(":")[0] for bind in host.get("Binds") or () if ":" in bind]
     sources += [mount.get("Source") for mount in host.get("Mounts") or () if mount.get("Type") == "volume"]
-    first = _first_network(host)
+    first = first_network(host)
     networks = {*endpoints, *(() if first in _NEVER_JOINED or first.startswith(JOINED) else (first,))}
     for kind, names, look in (
         (Kind.VOLUME, {name for name in sources if name and not name.startswith("/")}, client.inspect_volume),

@@ -1462,6 +1462,32 @@ def test_what_an_older_engine_masked_unasked_is_no_wish(masked: str, kept: list[
     assert body["HostConfig"]["MaskedPaths"] == kept
 
 
+AAA = {"IPAddress": "10.0.0.1", "NetworkID": "a" * 64}
+WEB = {"IPAddress": "10.0.0.2", "NetworkID": "b" * 64, "GlobalIPv6Address": "fd00::2"}
+SIX = {"IPAddress": "", "NetworkID": "c" * 64, "GlobalIPv6Address": "fd00::3"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "networks", "address"),
+    [
+        ("web", {"aaa": AAA, "web": WEB}, "10.0.0.2"),  # an engine lists them by their names
+        ("b" * 64, {"aaa": AAA, "web": WEB}, "10.0.0.2"),
+        ("default", {"aaa": AAA, "bridge": WEB}, "10.0.0.2"),
+        ("web", {"aaa": AAA, "web": SIX}, "fd00::3"),
+        ("web", {"aaa": AAA, "web": {**AAA, "IPAddress": ""}}, "10.0.0.1"),
+        ("web", {"aaa": AAA}, "10.0.0.1"),  # it left that
+        ("none", {"none": {**AAA, "IPAddress": ""}}, ""),
+        ("host", {"host": {**AAA, "IPAddress": ""}}, "127.0.0.1"),
+    ],
+)
+def test_a_container_is_asked_in_its_first_network(
+    mode: str, networks: dict[str, object], address: str, tmp_path: Path
+) -> None:
+    container = {**CONTAINER, "HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": networks}}
+    with fake(tmp_path, lambda _: [json_answer(container)]) as it:
+        assert it.engine.address("web") == address
+
+
 @pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
 def test_a_service_that_its_swarm_notes_something_of_amid_an_update_is_updated_if_nobody_changed_it(
     changes: str, tmp_path: Path, *, is_updated: bool
