@@ -144,7 +144,9 @@ class Endpoint:
     def _admitted(self, query: Query, url: Url, guard: Guard) -> Answer:
         """The answer of one server, after it was shown whom it wants to see."""
         send = self._token_sender(query)
-        authorization = guard.authorization(url.repository, send)
+        # What a redirect within the host leads to may be signed, and then refuses a second login.
+        is_outside = guard is self._guard and not url.target.startswith(self._site.base)
+        authorization = "" if is_outside else guard.authorization(url.repository, send)
         attempts = count()
         was_doubtful = False
         told = self._site.told.headers if self._site.told and guard is self._guard else {}
@@ -161,7 +163,8 @@ class Endpoint:
                     challenge = guard.learn(self._send(front, "GET", query.ends_at))
                     guard.is_new = False
             is_doubtful = guard.is_doubtful(url.repository, authorization)
-            if challenge is None and is_doubtful and _REFUSED <= answer.status < _SERVER_ERROR:
+            may_help = is_doubtful or (is_outside and not authorization)
+            if challenge is None and may_help and _REFUSED <= answer.status < _SERVER_ERROR:
                 challenge = guard.retry()
             if was_doubtful and answer.is_good:
                 guard.doubt()

@@ -454,6 +454,20 @@ def test_redirect_takes_no_password_to_another_host() -> None:
         assert [bool(asked.header("Authorization")) for asked in server.asked] == [False, True, False]
 
 
+@each("refusal", [0, 401, 403, 404])
+def test_what_a_redirect_within_the_host_leads_to_is_shown_a_login_only_if_it_wants_one(refusal: int) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        login = asked.header("Authorization")
+        if asked.startswith("HEAD /signed/"):
+            is_welcome = bool(login) == bool(refusal)
+            return [OK if is_welcome else head(status=refusal or 400)]
+        return [head("Location: /signed/?x=y", status=307) if login else head("WWW-Authenticate: Basic", status=401)]
+
+    with Misbehaving(answer) as server, client(hosts={server.host: ALICE}) as registry:
+        for tag in "12":
+            assert ask(registry, f"{server.host}/a:{tag}") == Reply(digest=DIGEST)
+
+
 def test_challenge_of_another_host_is_not_answered() -> None:
     with (
         Misbehaving(lambda _: [head("WWW-Authenticate: Basic", status=401)]) as target,
