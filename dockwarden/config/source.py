@@ -31,6 +31,7 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)", re.ASCII)
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _KEY_LINE = re.compile(r"\s*(?:- +)?([\w-]+) *:")
 _QUOTABLE = ("gate", "select", "when", "message", "schedule", "title", "description", "remediation")
+_OPEN = re.compile(r": *[|>][-+0-9]*\s*\Z")  # a text that begins in the next line
 _TOKEN = re.compile(r".")
 _TOKENS = {"'": re.compile(r"''|."), '"': re.compile(r"\\(?:x..|u.{4}|U.{8}|.)|.", re.DOTALL)}
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -220,13 +221,15 @@ def _explain(source: Source, error: yaml.MarkedYAMLError) -> None:
         text += f"; the character U+{ord(odd[0]):04X} near it only looks like a blank"
     elif "\\t" in text:
         text += "; indent with blanks"
+    elif is_no_key and _OPEN.search("\n".join(lines[:-1])):
+        text += "; what follows > or | is indented further than its key"
     elif is_no_key:
         text += "; a key is followed by a colon and a blank, as in `key: value`"
     elif begin and begin.line < mark.line and re.search("parsing a flow|scanning a quoted", text):
         text += f"; what begins in line {begin.line + 1} is not closed"
     elif "scanning an a" in text and key not in _QUOTABLE:
         text += "; a text that begins with * or & stands in quotes"
-    elif key in _QUOTABLE and not re.search("document|<block mapping start>", text) and not is_a_key:
+    elif key in _QUOTABLE and not re.search(r"document|<block mapping start>|found '\?'", text) and not is_a_key:
         text += f"; {QUOTE}"
     elif "mapping values" in text or "<block" in text:
         text += "; keys beside each other are indented alike, and a text with `: ` in it stands in quotes"

@@ -141,7 +141,8 @@ def check_events(kind: Kind, events: Collection[str]) -> None:
     for event in events:
         if event not in heard:
             home, _, verb = re.sub(r"[:/ ]", ".", event.lower()).rpartition(".")
-            meant = near(verb, [each.partition(".")[2] for each in heard if each.startswith(home)], 0.7) if home else ""
+            home = home if home in list(Kind) else kind.value  # Docker's own events are named by their verb alone
+            meant = near(verb, [each.partition(".")[2] for each in heard if each.startswith(home)], 0.7)
             hint = meant.replace("mean ", f"mean {home}.") or f"; there are {', '.join(heard)}"
             raise ValueError(f"{event} does not concern {kind} policies{hint}")
 
