@@ -229,7 +229,8 @@ class RouteSettings(_Section):
     @classmethod
     def _is_a_template(cls, value: str) -> str:
         try:
-            value.format(**dict.fromkeys(_FIELDS, ""))
+            for text in ("", "x"):  # any of them may be empty, or not
+                value.format(**dict.fromkeys(_FIELDS, text))
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"braces may hold {', '.join(_FIELDS)}; for a brace write it twice") from error
         return value
