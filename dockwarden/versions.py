@@ -7,6 +7,7 @@ tags there are, and which of them are the same image.
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 _MOVING = {"latest", "stable", "mainline", "current", "lts", "release", "rolling"}
@@ -165,10 +166,10 @@ def _suffix(words: list[str], early: re.Pattern[str]) -> tuple[list[str], list[i
     variant: list[str] = []
     build: list[int] = []
     labels: list[str] = []
-    for word in words:
+    for before, word in pairwise(["", *words]):
         found = _BUILD.fullmatch(word)
-        if early.fullmatch(word):
-            continue
+        if early.fullmatch(word) or (before.isalpha() and early.fullmatch(before) and word.isdecimal()):
+            continue  # beta, beta2 or beta-2
         if found and (not variant or _IS_DATE.match(word) or _is_build(found, variant[-1])):
             build += map(int, found[2].split("."))
             labels += [] if found[1].lower() in _PATCHES and "." not in found[2] else [found[1].lower() or "number"]

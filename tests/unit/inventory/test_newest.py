@@ -200,6 +200,10 @@ WORLDS = """
 # jruby
   latest 10.1.1 10.1 | 10.0.6 10.0 | 10.0-dev | 9.4-dev | 9.4.9 9.4 | 10.1-dev
 > latest:= 10.0-dev:10.1.1 9.4-dev:10.1.1 9.4:10.1.1
+# pre-releases that are counted behind a hyphen
+  latest 4.0.1 | 4.0.0 | 4.0.0-beta-1 | 4.0.0-alpha-2 | 4.0.1-alpine | 4.0.0-rc-5-alpine | 5.0.0-beta-1 |
+  5.0.0-nightly-20250801
+> 4.0.0-beta-1:4.0.1 4.0.0-alpha-2:4.0.1 4.0.0-rc-5-alpine:4.0.1-alpine 5.0.0-beta-1:? 5.0.0-nightly-20250801:?
 # numbered builds of what was to come
   latest 1.1.0 | 1.1.0-dev1 | 1.1.0.dev20240101 | 1.0.0 | 1.0.0-dev.1
 > latest:= 1.1.0-dev1:1.1.0 1.1.0.dev20240101:1.1.0 1.0.0-dev.1:1.1.0
