@@ -46,9 +46,11 @@ def _platform_at(tools: Tools, about: Mapping[str, Any], name: str) -> str:
     def is_other(entry: Entry) -> bool:
         return f"{entry.os}/{entry.architecture}" not in about["platform"]
 
-    entries = reply_to(tools.registry.ask(Ask("manifest", name))).entries
+    repository, _, digest = name.partition("@")
+    is_index = digest == about["id"]  # as a containerd store calls images: it needs none of its entries
+    entries = () if is_index else reply_to(tools.registry.ask(Ask("manifest", name))).entries
     for entry in sorted(entries, key=is_other)[:_MOST_ENTRIES]:
-        found = tools.registry.ask(Ask("manifest", f"{name.partition('@')[0]}@{entry.digest}"))
+        found = tools.registry.ask(Ask("manifest", f"{repository}@{entry.digest}"))
         if reply_to(found).config == about["id"]:
             return _platform(entry)
     return str(about["platform"])

@@ -12,7 +12,7 @@ from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, DeniedError, EngineUnavailableError
 from dockwarden.model import Container, Effect, Image, ImageStore, Kind, Network, Outcome, Record, Ref, Step, Volume
-from dockwarden.ports import Ask, Written
+from dockwarden.ports import Ask, Entry, Reply, Written
 from tests.builders import UNLIMITED, a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
@@ -76,6 +76,20 @@ def test_an_image_that_a_registry_serves_is_pulled(bench: Bench) -> None:
     assert bench.methods() == ["pull"]
     assert results(bench.undo()) == [("applied", "restored")]
     assert (bench.engine.image("h.io/app:1").id, bench.engine.image(image.id).tags) == (image.id, image.tags)
+
+
+def test_the_entries_of_an_index_are_asked_for_only_where_one_of_them_is_the_image(bench: Bench) -> None:
+    """A graph store calls it by its configuration; a containerd store by the index, and registries count questions."""
+    is_graph = bench.engine.store is ImageStore.GRAPH
+    name = digest_of("h.io/app", "index" if is_graph else "app")
+    image = bench.put("app", "h.io/app:1", digests=(name,))
+    bench.serve(name, image)
+    repository, entry = name.partition("@")[0], image_id("entry")
+    bench.registry.manifests[name] = Reply(entries=(Entry(entry, "linux", "arm", "v6"),))
+    bench.registry.manifests[f"{repository}@{entry}"] = Reply(config=image.id)
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert (Ask("manifest", f"{repository}@{entry}") in bench.registry.asked) is is_graph
 
 
 @pytest.mark.parametrize("reason", ["not_found", "unauthorized", "unreachable", "timeout", "rate_limited"])
