@@ -112,8 +112,8 @@ class Upkeep:
 
     @property
     def patience_seconds(self) -> float:
-        """How soon ``save_due`` wants to be called again: what was seen of digests is soon written down."""
-        return _NOTE_SECONDS if self.inventory.digests.unsaved else _SAVE_SECONDS
+        """How soon ``save_due`` wants to be called again: what was seen of digests and of uses is soon written down."""
+        return _NOTE_SECONDS if self.inventory.digests.unsaved or self.inventory.memory.unsaved else _SAVE_SECONDS
 
     def is_list_due(self, now: float) -> bool:
         return now >= self._resync_at and self.metrics.health.engine_up
@@ -156,18 +156,12 @@ class Upkeep:
             self._expire(now)
         if now - self._saved_at > _SAVE_SECONDS:
             self.save()
-        elif self.inventory.digests.unsaved and now - self._noted_at > _NOTE_SECONDS:
-            self._save_digests()
+        elif self.patience_seconds == _NOTE_SECONDS and now - self._noted_at > _NOTE_SECONDS:
+            self._note()
 
     def save(self) -> None:
-        self._saved_at = time.monotonic()
-        memory, inventory = self.inventory.memory, self.inventory
-        self._save_digests()
-        unsaved = list(memory.unsaved)
-        rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in unsaved]
-        with suppress(LedgerError):  # what could not be written stays unsaved; the ledger has said why
-            self.ledger.save(memory.clock.read(), rows)
-            memory.unsaved.difference_update(unsaved)
+        self._saved_at, inventory = time.monotonic(), self.inventory
+        self._note()
         looks, images, histories = inventory.looks, inventory.images, inventory.histories
         if looked_at := list(looks.unsaved):
             with suppress(LedgerError):
@@ -193,13 +187,18 @@ class Upkeep:
         for tag in inventory.digests.tags("registry") - asked_for:
             inventory.digests.leave(tag, "registry", now)
 
-    def _save_digests(self) -> None:
+    def _note(self) -> None:
+        """Write down what else would be older after a crash, or be lost. What cannot be written stays unsaved."""
         self._noted_at = time.monotonic()
-        digests = self.inventory.digests
-        unsaved = list(digests.unsaved)
-        with suppress(LedgerError):  # what could not be written stays unsaved
-            self.ledger.save_digests(unsaved)
-            del digests.unsaved[: len(unsaved)]
+        inventory, digests, memory = self.inventory, self.inventory.digests, self.inventory.memory
+        sightings, refs = list(digests.unsaved), list(memory.unsaved)
+        rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in refs]
+        with suppress(LedgerError):  # the ledger has said why
+            self.ledger.save_digests(sightings)
+            del digests.unsaved[: len(sightings)]
+        with suppress(LedgerError):
+            self.ledger.save(memory.clock.read(), rows)
+            memory.unsaved.difference_update(refs)
 
     def _expire(self, now: float) -> None:
         """Forget what can be undone no longer, and remove the archives that nothing needs."""

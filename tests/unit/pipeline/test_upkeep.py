@@ -16,6 +16,7 @@ from dockwarden.model import BuildStep, Dirty, Effect, ImageStore, Kind, Outcome
 from dockwarden.pipeline import upkeep as module
 from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.sinks.ledger import Ledger
+from dockwarden.triggers.events import hints
 from dockwarden.triggers.queue import Batch
 from tests.builders import DAY, NOW, a_container, a_step, an_image, details, image_id
 from tests.fakes import FakeEngine, Ground
@@ -192,17 +193,33 @@ def test_a_look_at_one_object_that_fails_leads_to_a_look_at_everything(bench: Be
 # -- what outlives the process -----------------------------------------------------------------------------------
 
 
-def test_memory_is_written_down_every_half_minute_and_at_the_end(bench: Bench) -> None:
+def test_memory_is_written_down_soon_and_at_the_end(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.connect()
-    bench.is_due(20)
+    bench.is_due(0.5)
     assert bench.remembered() == {}
-    bench.is_due(20)
+    bench.is_due(1)
     assert bench.remembered().keys() == {APP}
     bench.engine.put(an_image("new", "new:1"))
     bench.upkeep.look(Batch(resync="interval"))
     bench.upkeep.save()
     assert bench.remembered().keys() == {APP, Ref(Kind.IMAGE, image_id("new"))}
+
+
+def test_a_use_a_moment_before_a_crash_is_not_forgotten(bench: Bench) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    bench.is_due(3600)
+    bench.engine.take_events()
+    bench.engine.run(a_container("short"))
+    bench.engine.remove("short")
+    dirty = tuple((hint, 1) for event in bench.engine.take_events() for hint in hints(event))
+    bench.upkeep.look(Batch(dirty=dirty))
+    bench.is_due(2)
+    bench.ledger.close()  # nothing more was written
+    bench._start()
+    bench.connect()
+    assert bench.inventory.idle_for(APP) == pytest.approx(2.0)
 
 
 def test_what_could_not_be_written_is_written_the_next_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
