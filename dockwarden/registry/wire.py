@@ -19,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import CONTINUE, OK, SWITCHING_PROTOCOLS, HTTPResponse
 from typing import Any
 from urllib.parse import unquote
@@ -190,34 +190,29 @@ class Wire:
 def _connected(host: str, port: int, seconds: float) -> socket.socket:
     """To the first address that answers; each is tried a moment after the one before, as engines do (RFC 8305)."""
     first, *others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    ends_at, failure, opened = time.monotonic() + seconds, OSError(), dict[int, socket.socket]()
     ahead = [first, *sorted(others, key=lambda other: other[0] == first[0])]  # the other family first
-    with selectors.DefaultSelector() as waiting:
-        try:
-            while ahead or waiting.get_map():
-                if ahead:
-                    family, kind, protocol, _, address = ahead.pop(0)
-                    try:
-                        attempt = socket.socket(family, kind, protocol)
-                        opened[attempt.fileno()] = attempt
-                        attempt.setblocking(False)
-                        with suppress(BlockingIOError):
-                            attempt.connect(address)
-                        waiting.register(attempt, selectors.EVENT_WRITE)
-                    except OSError as error:
-                        failure = error
-                        continue
-                left = _left(ends_at)
-                for key, _ in waiting.select(min(left, _NEXT_SECONDS) if ahead else left):
-                    waiting.unregister(key.fileobj)
-                    code = opened[key.fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if not code:
-                        return opened.pop(key.fd)
-                    failure = OSError(code, "")
-            raise failure
-        finally:
-            for attempt in opened.values():
-                attempt.close()
+    ends_at, failure = time.monotonic() + seconds, OSError()
+    with selectors.DefaultSelector() as waiting, ExitStack() as opened:
+        while ahead or waiting.get_map():
+            if ahead:
+                family, kind, protocol, _, address = ahead.pop(0)
+                try:
+                    begun = opened.enter_context(socket.socket(family, kind, protocol))
+                    begun.setblocking(False)
+                    with suppress(BlockingIOError):
+                        begun.connect(address)
+                    waiting.register(begun, selectors.EVENT_WRITE, begun)
+                except OSError as error:
+                    failure = error
+                    continue
+            left = _left(ends_at)
+            for key, _ in waiting.select(min(left, _NEXT_SECONDS) if ahead else left):
+                ended: socket.socket = key.data
+                waiting.unregister(ended)
+                if not (code := ended.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
+                    return ended.dup()  # it is closed with the others
+                failure = OSError(code, "")
+    raise failure
 
 
 def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
@@ -260,8 +255,6 @@ def _reason(error: Exception) -> str:
     """One of a few words for whatever went wrong."""
     if isinstance(error, exceptions.ProxyError | exceptions.ProtocolError) and isinstance(error.args[-1], Exception):
         error = error.args[-1]
-    if isinstance(error, exceptions.NewConnectionError):
-        return "unreachable"
     if isinstance(error, TimeoutError | exceptions.TimeoutError | exceptions.EmptyPoolError):
         return "timeout"
     if isinstance(error, ssl.SSLError | exceptions.SSLError):
