@@ -68,6 +68,10 @@ _FACTS = {  # what no fact is called at all, or one that is called alike is not
     "container.ip": "container.networks", "container.gpus": "container.device_rules",
     "image.unused_for": "image.idle_for", "volume.unused": "!volume.in_use",
     "volume.unused_for": "volume.idle_for", "network.unused": "!network.in_use",
+    "image.containers": "image.used_by", "volume.containers": "volume.used_by", "network.containers": "network.used_by",
+    "container.environment": "container.env_names", "container.finished_at": "container.exited_for",
+    "image.exposed_ports": "image.ports", "image.registry": "image.repositories", "image.cmd": "image.instructions",
+    "image.entrypoint": "image.instructions", "container.project": "container.labels",
     "volume.used": "volume.in_use", "volume.dangling": "!volume.in_use", "network.used": "network.in_use",
     "host.disk_usage": "host.disk_used_percent", "host.version": "host.engine_version",
 }  # fmt: skip
@@ -250,6 +254,10 @@ def _fact(root: str, rest: str, names: list[str], vocabulary: Vocabulary) -> str
     close = near(rest, [fact.partition(".")[2] for fact in same], 0.75)
     if close:
         return close.replace("mean ", f"mean {root}.")
+    # As inspect has it, HostConfig.NetworkMode; but a name, among parts, is that of anything.
+    last = re.sub("(?<=[a-z])(?=[A-Z])", "_", rest.rpartition(".")[2]).lower()
+    if meant := sorted(fact for fact in names if fact.endswith(f".{last}") and last != "name" and fact[:5] != "host."):
+        return f", did you mean {next((fact for fact in meant if fact in same), meant[0])}?"
     home = next((kind for kind, facts in vocabulary.items() if same[0] in facts), root)
     return f"; `dockwarden facts {root if root in vocabulary else home}` lists what there is"
 
