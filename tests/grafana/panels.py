@@ -18,6 +18,7 @@ Steps = Sequence[tuple[float | None, str]]  # from which value on which colour
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _SELECTION = 'job=~"$job", instance=~"$instance"'
 _OF_ALL_JOBS = re.compile(r"\b(?:up|process_\w+){")  # of which "All" would be everything that Prometheus asks
+_FIRST: Json = {"current": {"text": "", "value": ""}}  # the first there is; some versions fail where nothing is said
 _REFS = "ABCDEFGH"
 _SCHEMA = 39  # Grafana 11; newer ones convert it when they load it
 CALM: Steps = [(None, "green")]
@@ -225,16 +226,15 @@ def _variable(name: str, label: str, query: str, *, many: bool) -> Json:
         "query": query,
         "refresh": 2,  # when the time range changes
         "sort": 1,
-        "multi": many,
-        "includeAll": True,  # else a value is no regular expression, and a link from a page with "All" asks for nothing
-        "allValue": ".+",
-        **({"current": {"selected": True, "text": ["All"], "value": ["$__all"]}} if many else {}),
+        "multi": True,  # of one host as well: else Grafana escapes no value, and of "All" in a link makes no choice
+        "includeAll": many,
+        **({"allValue": ".+", "current": {"selected": True, "text": ["All"], "value": ["$__all"]}} if many else _FIRST),
     }
 
 
 def dashboard(uid: str, title: str, description: str, sections: dict[str, list[Panel]], *, many: bool) -> str:
-    """A whole dashboard as text; ``many``: several instances may be chosen at once."""
-    source = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"}
+    """A whole dashboard as text; ``many``: all instances are shown at first, else one."""
+    source = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", **_FIRST}
     variables = [
         source,
         _variable("job", "Job", "label_values(dockwarden_build_info, job)", many=True),
