@@ -35,6 +35,12 @@ ANSIBLE = ROOT / "deploy/ansible"
 SSH = '#!/bin/sh\nfor last; do :; done\numask 077\nexec nsenter --target={pid} --all -- /bin/sh -c "$last"\n'
 # Or it asks itself a thousand times a second whether a task is over.
 SELDOM = "[defaults]\ninternal_poll_interval = 0.02\n"
+# Of what stands in another file, as settings may name it.
+EXCEPTIONS = """
+version: 1
+exceptions:
+  - {id: E2E-1, policies: [no-latest-tag], match: tag.name == 'edge', reason: it moves on purpose}
+"""
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -114,7 +120,7 @@ class Role:
             "ansible_ssh_transfer_method": "piped",
             "ansible_become": False,
             "ansible_python_interpreter": "/usr/bin/python3",  # or each play looks for one
-            "dockwarden_settings": {"schedule": {"jitter": 0}},
+            "dockwarden_settings": {"schedule": {"jitter": 0}, "modes": {"more": "audit"}},
             "dockwarden_policies": str(folder / "policies"),
             "dockwarden_web_users": {"prometheus": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()},
             "dockwarden_web_cert": str(folder / "server.crt"),
@@ -151,6 +157,8 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
     role, host = Role(unit, folder), unit.host
     role.given["dockwarden_source"] = str(image_context(shipped, folder / "checkout"))
     write_policies(folder / "policies/ours.yaml", policy("ours", "host", "false", trigger={"every": "1h"}))
+    write_policies(folder / "policies/more.yaml", policy("more", "host", "false", trigger={"every": "1h"}))
+    (folder / "policies/exceptions.yaml").write_text(EXCEPTIONS)
     role.play()
     assert {"ours", "no-latest-tag"} <= role.told()
     assert unit.shows("ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
@@ -178,8 +186,11 @@ def check_role(unit: Unit, folder: Path, shipped: Path, newer: Path, broken: Pat
     assert (host.run("dockwarden", "version"), unit.pid, programs(host)) == ("dockwarden 0.1.0", pid, before)
     host.path(SETTINGS).write_text(good)
     unit.fail()  # which the next upgrade ends
+    rules = {path.name for path in host.path("/etc/dockwarden/policies").iterdir()}
+    write_policies(folder / "others/ours.yaml", policy("ours", "host", "false", trigger={"every": "1h"}))
     with pytest.raises(LabError, match="wbe"):  # once the version is there, which takes those before
-        role.play(dockwarden_settings={"wbe": {}})
+        role.play(dockwarden_settings={"wbe": {}}, dockwarden_policies=str(folder / "others"))
+    assert {path.name for path in host.path("/etc/dockwarden/policies").iterdir()} == rules
     assert (host.run("dockwarden", "version"), unit.pid == pid) == ("dockwarden 0.1.1", False)
     assert ("theirs" in role.told(), host.path(SETTINGS).read_text()) == (True, good)
     (one,) = programs(host)  # the version before is gone
