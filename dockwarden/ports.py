@@ -133,8 +133,8 @@ class Engine(Protocol):
     def renewal(self, identifier: str, image_id: str) -> dict[str, Any]:
         """What ``create`` needs for one like this from another image: what somebody set, no more."""
 
-    def address(self, identifier: str) -> str:
-        """An address at which this host reaches a running container, "" if it has none."""
+    def addresses(self, identifier: str) -> Sequence[str]:
+        """Those of a running container, that in its first network first; a host reaches not every network."""
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
         """Give a service of the swarm another image; the swarm does the rest."""

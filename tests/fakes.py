@@ -357,9 +357,9 @@ class FakeEngine:
         self._called("service", identifier)
         return _one(self.swarm or {}, identifier)
 
-    def address(self, identifier: str) -> str:
-        self._called("address", identifier)
-        return "10.0.0.1"
+    def addresses(self, identifier: str) -> Sequence[str]:
+        self._called("addresses", identifier)
+        return ["10.0.0.1"]
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
         self._called("update_service", image_ref)

@@ -193,7 +193,7 @@ class ContainerUpdate(ContainerVerb):
             is_well = now.health == "healthy" or (not now.health and now.state == "running")
             unwell = unwell if is_well else passed
             if is_well and passed - unwell >= (min(steady, _SETTLING_SECONDS) if now.health else steady):
-                silence = probe and tools.probe(probe, tools.engine.address(change.new))
+                silence = probe and tools.probe(probe, tools.engine.addresses(change.new))
                 if not silence:
                     return None
             if passed >= limit and silence:

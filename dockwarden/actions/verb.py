@@ -151,7 +151,7 @@ class Tools:
         found_by: the name by which the last request before a deed found an image, "" if there was another since.
         is_ending: whether the process is to end.
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
-        probe: asks what serves at a URL whether it does; an address for one without a host. Gives why not, else "".
+        probe: asks what serves at a URL whether it does; addresses for one without a host. Gives why not, else "".
         now, sleep: seconds of a monotonic clock, and to wait so many, or less when the process is to end.
         free_bytes: free space of the engine's disk, None where it cannot be seen.
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
@@ -176,7 +176,7 @@ class Tools:
     note: Callable[[Mapping[str, Any]], None] = lambda _: None
     is_ending: Callable[[], bool] = lambda: False
     pulling: Callable[[str, int, int], object] = lambda *_: None
-    probe: Callable[[str, str], str] = lambda *_: "nobody here can ask"
+    probe: Callable[[str, Sequence[str]], str] = lambda *_: "nobody here can ask"
     now: Callable[[], float] = float
     sleep: Callable[[float], object] = lambda _: None
     free_bytes: Callable[[], int | None] = lambda: None

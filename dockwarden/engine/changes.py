@@ -122,16 +122,16 @@ class Changes(ABC):
     def start_container(self, identifier: str, instead_of: str = "") -> None:
         self._call("container_start", lambda client: recreate.start(client, path(identifier), instead_of))
 
-    def address(self, identifier: str) -> str:
+    def addresses(self, identifier: str) -> Sequence[str]:
         raw = self._call("container_inspect", lambda client: client.inspect_container(path(identifier)))
         mode = str(raw["HostConfig"].get("NetworkMode") or "")
         if mode.startswith(JOINED):
-            return self.address(mode.removeprefix(JOINED))
+            return self.addresses(mode.removeprefix(JOINED))
         networks = ((raw.get("NetworkSettings") or {}).get("Networks") or {}).items()
         joined, first = [(name, each) for name, each in networks if each], recreate.first_network(raw["HostConfig"])
         joined.sort(key=lambda named: first not in (named[0], named[1].get("NetworkID")))
         found = [at for _, each in joined if (at := each.get("IPAddress") or each.get("GlobalIPv6Address"))]
-        return "127.0.0.1" if mode == "host" else next(iter(found), "")
+        return ["127.0.0.1"] if mode == "host" else found
 
     def update_service(self, identifier: str, image_ref: str, login: Mapping[str, str] | None = None) -> None:
         where, what = f"/services/{path(identifier)}", "service_inspect"

@@ -5,22 +5,33 @@ Input: an address as people write it. Output: why nobody does. Out of bounds: wh
 
 import socket
 import ssl
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _PATIENCE_SECONDS = 8.0
 
 
-def probe(url: str, address: str) -> str:
-    """Why nobody serves at ``http://host:port/path`` or ``tcp://…``, else ""; ``address``: for a host left out."""
+def probe(url: str, addresses: Iterable[str]) -> str:
+    """Why nobody serves at ``http://host:port/path`` or ``tcp://…``, else "".
+
+    ``addresses``: for a host left out; whoever serves at one of them does, as not all can be reached from everywhere.
+    """
     parts = urlsplit(url)
-    host, port = parts.hostname or address, parts.port or (443 if parts.scheme == "https" else 80)
+    silences = []
+    for host in [parts.hostname] if parts.hostname else addresses:
+        if not (silence := _silence(parts, host)):
+            return ""
+        silences.append(silence)
+    return "; ".join(dict.fromkeys(silences)) or "it has no address in a network"
+
+
+def _silence(parts: SplitResult, host: str) -> str:
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    if not host:
-        return "it has no address in a network"
     try:
         if parts.scheme == "tcp":
             socket.create_connection((host, port), _PATIENCE_SECONDS).close()

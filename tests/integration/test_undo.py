@@ -43,7 +43,7 @@ from tests.lab.registry import LabRegistry
 from tests.lab.waiting import PATIENCE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dockwarden.model import Recipe, Thing
     from tests.lab.engine import Kind as Kind_
@@ -73,7 +73,7 @@ class Host:
         self.ledger.claim(self.info.identity)
         self.archive = self.archive_of(1 << 30)
         self.busy: Callable[[], str] = str
-        self.probe: Callable[[str, str], str] = probe
+        self.probe: Callable[[str, Sequence[str]], str] = probe
         self.pulling: Callable[[str, int, int], object] = lambda *_: None
 
     def close(self) -> None:

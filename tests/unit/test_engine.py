@@ -1468,24 +1468,24 @@ SIX = {"IPAddress": "", "NetworkID": "c" * 64, "GlobalIPv6Address": "fd00::3"}
 
 
 @pytest.mark.parametrize(
-    ("mode", "networks", "address"),
+    ("mode", "networks", "addresses"),
     [
-        ("web", {"aaa": AAA, "web": WEB}, "10.0.0.2"),  # an engine lists them by their names
-        ("b" * 64, {"aaa": AAA, "web": WEB}, "10.0.0.2"),
-        ("default", {"aaa": AAA, "bridge": WEB}, "10.0.0.2"),
-        ("web", {"aaa": AAA, "web": SIX}, "fd00::3"),
-        ("web", {"aaa": AAA, "web": {**AAA, "IPAddress": ""}}, "10.0.0.1"),
-        ("web", {"aaa": AAA}, "10.0.0.1"),  # it left that
-        ("none", {"none": {**AAA, "IPAddress": ""}}, ""),
-        ("host", {"host": {**AAA, "IPAddress": ""}}, "127.0.0.1"),
+        ("web", {"aaa": AAA, "web": WEB}, ["10.0.0.2", "10.0.0.1"]),  # an engine lists them by their names
+        ("b" * 64, {"aaa": AAA, "web": WEB}, ["10.0.0.2", "10.0.0.1"]),
+        ("default", {"aaa": AAA, "bridge": WEB}, ["10.0.0.2", "10.0.0.1"]),
+        ("web", {"aaa": AAA, "web": SIX}, ["fd00::3", "10.0.0.1"]),
+        ("web", {"aaa": AAA, "web": {**AAA, "IPAddress": ""}}, ["10.0.0.1"]),
+        ("web", {"aaa": AAA}, ["10.0.0.1"]),  # it left that
+        ("none", {"none": {**AAA, "IPAddress": ""}}, []),
+        ("host", {"host": {**AAA, "IPAddress": ""}}, ["127.0.0.1"]),
     ],
 )
-def test_a_container_is_asked_in_its_first_network(
-    mode: str, networks: dict[str, object], address: str, tmp_path: Path
+def test_a_container_is_asked_in_its_first_network_first(
+    mode: str, networks: dict[str, object], addresses: list[str], tmp_path: Path
 ) -> None:
     container = {**CONTAINER, "HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": networks}}
     with fake(tmp_path, lambda _: [json_answer(container)]) as it:
-        assert it.engine.address("web") == address
+        assert it.engine.addresses("web") == addresses
 
 
 @pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
