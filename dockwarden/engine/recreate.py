@@ -259,7 +259,8 @@ def start(client: Client, identifier: str, instead_of: str = "") -> None:
         with suppress(NotFound):  # somebody removed that one
             asked = {name: endpoint.get("IPAMConfig") for name, endpoint in _joined(client, instead_of).items()}
             for name, endpoint in _joined(client, identifier).items():
-                if name in asked and (endpoint.get("IPAMConfig") or None) != (asked[name] or None):
+                is_same = name not in asked or (endpoint.get("IPAMConfig") or None) == (asked[name] or None)
+                if not (is_same or endpoint.get("MacAddress")):  # which has no effect later
                     _join_again(client, name, identifier, {**endpoint, "IPAMConfig": asked[name]})
     try:
         client.start(identifier)

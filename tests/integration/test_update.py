@@ -396,6 +396,10 @@ def keep_the_address_that_somebody_asked_for(host: Host, lab: LabEngine) -> None
     lab.docker("network", "create", "--driver=overlay", "--attachable", "--subnet=10.77.0.0/24", "wide")
     for name, *given in (("any",), ("fixed", "--ip=10.77.0.50")):
         lab.docker("run", "-d", f"--name={name}", "--network=wide", "--network-alias=x", *given, host.name(NAME))
+    client, mac = lab.client(), "9e:11:22:33:44:55"  # Docker's own asks no older engine for one in a network
+    wide = client.create_host_config(network_mode="wide")
+    client.create_container(host.name(NAME), name="called", host_config=wide, mac_address=mac)
+    client.start("called")
     newer = pushed(host, "address 2")
     asked = "{{range .NetworkSettings.Networks}}{{index .Aliases 0}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}}{{end}}"
     for name, address in (("any", ""), ("fixed", "10.77.0.50")):
@@ -403,3 +407,5 @@ def keep_the_address_that_somebody_asked_for(host: Host, lab: LabEngine) -> None
         assert done.reason == "updated", done
         lab.docker("stop", name)
         assert told(host, name, asked) == f"x{address}"
+    assert update(host, "called", digest=newer, pull=True).reason == "updated"
+    assert told(host, "called", "{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}") == mac

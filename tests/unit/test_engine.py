@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SECOND = 1_000_000_000
-HEX = "0123456789abcdef" * 4
+HEX, OTHER_HEX = "0123456789abcdef" * 4, "f" * 64
 ID = f"sha256:{HEX}"
 VERSION = {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"}
 INFO = {"ID": "ABCD", "Name": "host", "DockerRootDir": "/var/lib/docker"}
@@ -1486,6 +1486,29 @@ def test_a_container_is_asked_in_its_first_network_first(
     container = {**CONTAINER, "HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": networks}}
     with fake(tmp_path, lambda _: [json_answer(container)]) as it:
         assert it.engine.addresses("web") == addresses
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "joins"),
+    [
+        ({"IPAMConfig": None}, {"IPAMConfig": {"IPv4Address": "10.0.0.5"}}, ["disconnect", "connect"]),
+        ({"IPAMConfig": {}}, {"IPAMConfig": {"IPv4Address": "10.0.0.5"}, "MacAddress": "9e:11:22:33:44:55"}, []),
+        ({"IPAMConfig": {"IPv4Address": "10.0.0.5"}}, {"IPAMConfig": {"IPv4Address": "10.0.0.5"}}, []),
+        ({"IPAMConfig": {}}, {"IPAMConfig": None}, []),
+        (None, {}, []),
+    ],
+)
+def test_an_address_that_nobody_asked_for_goes_but_not_with_one_that_only_a_birth_gives(
+    had: object, has: object, joins: list[str], tmp_path: Path
+) -> None:
+    def answer(request: str) -> Iterable[bytes]:
+        networks = {"wide": had if f"/{OTHER_HEX}/" in request else has}
+        return [json_answer({**CONTAINER, "NetworkSettings": {"Networks": networks}} if "json" in request else {})]
+
+    with fake(tmp_path, answer) as it:
+        it.engine.start_container(HEX, OTHER_HEX)
+        posts = [asked.split()[1].rpartition("/")[2] for asked in it.server.asked if asked.startswith("POST")]
+    assert posts == [*joins, "start"]
 
 
 @pytest.mark.parametrize(("changes", "is_updated"), [("note", True), ("spec", False), ("always", False)])
