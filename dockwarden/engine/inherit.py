@@ -46,7 +46,7 @@ def renewed(
     check, theirs = own.pop("Healthcheck", None) or {}, old.get("Healthcheck") or {}
     if asked := {key: check[key] for key in _OF_A_CHECK if check.get(key) and check[key] != theirs.get(key)}:
         own["Healthcheck"] = asked
-    if _is_usual(own["HostConfig"].get("MaskedPaths") or ()):
+    if not own["HostConfig"].get("Privileged") and _is_usual(own["HostConfig"].get("MaskedPaths") or ()):
         own["HostConfig"] = {**own["HostConfig"], "MaskedPaths": None}
     if own["Labels"] and COMPOSE_IMAGE in own["Labels"]:
         own["Labels"][COMPOSE_IMAGE] = _as_compose_says(own["Labels"][COMPOSE_IMAGE], container, newer)

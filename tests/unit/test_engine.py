@@ -1462,6 +1462,11 @@ def test_what_an_older_engine_masked_unasked_is_no_wish(masked: str, kept: list[
     assert body["HostConfig"]["MaskedPaths"] == kept
 
 
+def test_what_a_privileged_one_masks_is_a_wish_as_no_engine_does_unasked(tmp_path: Path) -> None:
+    host = {"NetworkMode": "front", "MaskedPaths": _MASKED_BY_28.split(), "Privileged": True}
+    assert renewed(tmp_path, {"HostConfig": host})["HostConfig"]["MaskedPaths"] == host["MaskedPaths"]
+
+
 AAA = {"IPAddress": "10.0.0.1", "NetworkID": "a" * 64}
 WEB = {"IPAddress": "10.0.0.2", "NetworkID": "b" * 64, "GlobalIPv6Address": "fd00::2"}
 SIX = {"IPAddress": "", "NetworkID": "c" * 64, "GlobalIPv6Address": "fd00::3"}
