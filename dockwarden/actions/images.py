@@ -23,6 +23,8 @@ from dockwarden.ports import Ask, Engine
 DANGLING = "moby-dangling@"
 """What the name begins with that a containerd store makes up for an image without one."""
 
+_TAR_SHARE = 1.125  # of an image's size that its tar takes, at most, but for thousands of tiny files
+
 
 class ImageVerb(Verb[Image]):
     options: ClassVar[type[BaseModel]] = OwnedLosable
@@ -73,13 +75,13 @@ class ImageVerb(Verb[Image]):
 
         def save(write: Write) -> None:
             self.check_users(tools, step, found)
+            _refuse_copy(tools, found)
             try:
                 tools.engine.save_image(found.id, write)
             except AnswerError as error:
                 raise ArchiveError(f"the engine cannot save it: {error}") from error
 
         try:
-            _refuse_copy(tools, found)
             kept = tools.archive.write(save, found.size_bytes, proof=found.id.partition(":")[2])
         except ArchiveError as error:
             raise type(error)(f"no registry serves it, and {error}") from error
@@ -159,15 +161,15 @@ class ImageVerb(Verb[Image]):
 
 
 def _refuse_copy(tools: Tools, image: Image) -> None:
-    """A graph store copies all of an image to its own disk before it gives any. ArchiveError if others would lack that.
+    """A graph store copies all of an image to its own disk before it gives any. ArchiveError if that would fill it.
 
-    What is to free that very disk has no archive.
+    No more is asked for: the copy goes at once, and the image after it, which is what a disk that is nearly full needs.
     """
-    free = tools.free_bytes() if tools.store is ImageStore.GRAPH and not tools.archive.is_closed else None
-    copies = 2 if tools.shares_disk(Kind.IMAGE) else 1
-    if free is not None and free - copies * image.size_bytes < tools.archive.reserve_bytes:
+    free = tools.free_bytes() if tools.store is ImageStore.GRAPH else None
+    copies = 2 if tools.shares_disk(Kind.IMAGE) else 1  # the archive is the other
+    if free is not None and free < copies * image.size_bytes * _TAR_SHARE:
         text = f"the engine first copies its {image.size_bytes} bytes to its own disk, of which {free} are free"
-        raise ArchiveError(f"{text}: that would leave less than undo.keep_free")
+        raise ArchiveError(f"{text}: too few{' for that and the archive' if copies > 1 else ''}")
 
 
 def _again(tools: Tools, done: Record, *, is_switched: bool) -> Image:

@@ -857,17 +857,21 @@ def test_what_an_archive_takes_of_the_same_disk_was_not_freed(bench: Bench) -> N
 def test_an_engine_has_room_for_the_copy_that_it_makes_of_an_image_that_it_saves(
     bench: Bench, left: int | None, *, is_shared: bool
 ) -> None:
-    """On the same disk besides the archive. What cannot be seen is not asked for; a containerd store makes none."""
+    """On the same disk besides the archive; what else is to stay free is of the archives' disk only.
+
+    What cannot be seen is not asked for; a containerd store makes none.
+    """
     image, is_graph = bench.put("app", "app:1"), bench.store is ImageStore.GRAPH
     tools = bench.ground.tools(bench.intents)
-    needed = image.size_bytes * (1 + is_shared) + tools.archive.reserve_bytes
-    free = None if left is None else needed - 1 + left
-    tools = replace(tools, free_bytes=lambda: free, shares_disk=lambda _: is_shared)
+    free = None if left is None else image.size_bytes * (1 + is_shared) * 9 // 8 - 1 + left
+    archive = replace(tools.archive, reserve_bytes=1 << 20)
+    tools = replace(tools, archive=archive, free_bytes=lambda: free, shares_disk=lambda _: is_shared)
     [outcome] = Executor(tools, bench.intents).run("run-1", [a_step(image)])
     is_short = is_graph and left == 0
     assert outcome.reason == ("unrecoverable" if is_short else "removed")
     assert ("to its own disk" in outcome.detail) is is_short
     assert bench.exists(image) is is_short
+    assert bool(bench.intents.archives) is not is_short
 
 
 def test_an_archive_of_what_stays_is_not_kept(bench: Bench) -> None:
