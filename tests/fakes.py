@@ -20,7 +20,7 @@ from dockwarden.actions import contents
 from dockwarden.actions.archive import Archive
 from dockwarden.actions.execute import Executor
 from dockwarden.actions.verb import Tools
-from dockwarden.errors import ConflictError, EngineUnavailableError, LedgerError, NotFoundError
+from dockwarden.errors import AnswerError, ConflictError, EngineUnavailableError, LedgerError, NotFoundError
 from dockwarden.model import (
     BuildStep,
     Container,
@@ -108,6 +108,7 @@ class FakeEngine:
         runs, logs: the processes of containers, and the bytes of their logs, by name.
         wrote: what containers changed in their own files, by name.
         served: what registries serve to it, by the reference that is pulled.
+        pulled: what it was told to pull, and for which platforms, in order.
         build_cache_bytes: the size of its build cache.
         swarm: the services, by ID, of the swarm that it leads, if it leads one.
         needed: what services of its swarm need.
@@ -128,6 +129,7 @@ class FakeEngine:
     usage: Usage = field(default_factory=lambda: Usage({}, {}, 0, 0))
     wrote: dict[str, Written] = field(default_factory=dict)
     served: dict[str, Image] = field(default_factory=dict)
+    pulled: list[tuple[str, str]] = field(default_factory=list)
     build_cache_bytes: int = 0
     swarm: dict[str, Service] | None = None
     where: str = "unix:///fake from a test"
@@ -328,6 +330,10 @@ class FakeEngine:
             progress(1, 2)
         if reference not in self.served:
             raise NotFoundError(f"manifest for {reference} not found")
+        is_another = any(name == reference and of != platform for name, of in self.pulled)
+        if is_another and "@" in reference and self.store is ImageStore.GRAPH:
+            raise AnswerError(f"cannot overwrite digest {reference.partition('@')[2]}")
+        self.pulled.append((reference, platform))
         self.pull(self.served[reference], reference)
 
     def save_image(self, image_id: str, write: Callable[[bytes], object]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dockwarden import reference
 from dockwarden.actions.verb import Stays, Tools
 from dockwarden.errors import EngineError, NotFoundError
-from dockwarden.model import Effect, Image
+from dockwarden.model import Effect, Image, ImageStore
 from dockwarden.ports import Ask, Entry, Reply
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ _MOST_ENTRIES = 50  # of an index that are looked into
 
 
 def pull(tools: Tools, about: Mapping[str, Any]) -> None:
-    """For the platforms that were here, or, where the engine did not tell them, for that of the image."""
+    """For the platforms that were here, or, where the engine did not tell them or can have one, for the image's."""
     source = str(about["from"])
-    platforms = about.get("platforms") or [_platform_at(tools, about, source)]
+    known = about.get("platforms") if tools.store is ImageStore.CONTAINERD else ()
+    platforms = known or [_platform_at(tools, about, source)]
     login = tools.registry.login(reference.parse(source).registry)
     missing = []
     for platform in platforms:
@@ -43,13 +44,14 @@ def _platform_at(tools: Tools, about: Mapping[str, Any], name: str) -> str:
     Images may not say which variant they are for, nor that they are not for the platform that they were built on.
     """
 
-    def is_other(entry: Entry) -> bool:
-        return f"{entry.os}/{entry.architecture}" not in about["platform"]
+    def unlikeness(entry: Entry) -> tuple[bool, bool]:  # registries count questions, and may refuse the last ones
+        own = str(about["platform"])
+        return [entry.os, entry.architecture] != own.split("/")[:2], _platform(entry) != own
 
     repository, _, digest = name.partition("@")
     is_index = digest == about["id"]  # as a containerd store calls images: it needs none of its entries
     entries = () if is_index else reply_to(tools.registry.ask(Ask("manifest", name))).entries
-    for entry in sorted(entries, key=is_other)[:_MOST_ENTRIES]:
+    for entry in sorted(entries, key=unlikeness)[:_MOST_ENTRIES]:
         found = tools.registry.ask(Ask("manifest", f"{repository}@{entry.digest}"))
         if reply_to(found).config == about["id"]:
             return _platform(entry)

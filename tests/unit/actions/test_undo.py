@@ -11,9 +11,22 @@ from dockwarden.actions.archive import ArchiveError
 from dockwarden.actions.execute import end_intents
 from dockwarden.actions.undo import Undoer
 from dockwarden.errors import AnswerError, DeniedError, EngineUnavailableError
-from dockwarden.model import Container, Effect, Image, ImageStore, Kind, Network, Outcome, Record, Ref, Step, Volume
+from dockwarden.model import (
+    Container,
+    Effect,
+    Image,
+    ImageDetails,
+    ImageStore,
+    Kind,
+    Network,
+    Outcome,
+    Record,
+    Ref,
+    Step,
+    Volume,
+)
 from dockwarden.ports import Ask, Entry, Reply, Written
-from tests.builders import UNLIMITED, a_container, a_network, a_step, a_volume, an_image, digest_of, image_id
+from tests.builders import UNLIMITED, a_container, a_network, a_step, a_volume, an_image, details, digest_of, image_id
 from tests.fakes import FakeEngine, FakeIntents, FakeRegistry, Ground
 
 if TYPE_CHECKING:
@@ -29,8 +42,8 @@ class Bench:
         self.registry = FakeRegistry()
         self.ground = Ground(folder, self.engine, self.registry)
 
-    def put(self, word: str, *tags: str, digests: tuple[str, ...] = ()) -> Image:
-        image = an_image(word, *tags, digests=digests)
+    def put(self, word: str, *tags: str, digests: tuple[str, ...] = (), inspected: ImageDetails | None = None) -> Image:
+        image = an_image(word, *tags, digests=digests, inspected=inspected)
         self.engine.put(image)
         return self.engine.image(image.id)
 
@@ -92,6 +105,24 @@ def test_the_entries_of_an_index_are_asked_for_only_where_one_of_them_is_the_ima
     assert (Ask("manifest", f"{repository}@{entry}") in bench.registry.asked) is is_graph
 
 
+@pytest.mark.parametrize("bench", [ImageStore.GRAPH], indirect=True)
+@pytest.mark.parametrize("own", ["amd64", "arm/v5", "arm/v7", "arm64/v8", "386"])
+def test_the_entry_that_is_for_the_platform_of_an_image_is_asked_for_first(bench: Bench, own: str) -> None:
+    """In the order in which official images have them; most images say truly which they are for."""
+    name = digest_of("h.io/app", "index")
+    image = bench.put("app", "h.io/app:1", digests=(name,), inspected=details(platform=f"linux/{own}"))
+    bench.serve(name, image)
+    platforms = "amd64/", "arm/v5", "arm/v7", "arm64/v8", "386/"
+    entries = [Entry(image_id(each.strip("/")), "linux", *each.split("/")) for each in platforms]
+    bench.registry.manifests[name] = Reply(entries=tuple(entries))
+    bench.registry.manifests |= {f"h.io/app@{each.digest}": Reply(config=image_id(f"of {each}")) for each in entries}
+    mine = f"h.io/app@{image_id(own)}"
+    bench.registry.manifests[mine] = Reply(config=image.id)
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert [ask.reference for ask in bench.registry.asked if ask.what == "manifest"] == [name, mine]
+
+
 @pytest.mark.parametrize("reason", ["not_found", "unauthorized", "unreachable", "timeout", "rate_limited"])
 def test_an_image_that_no_registry_is_known_to_serve_is_kept(bench: Bench, reason: str) -> None:
     image = bench.put("app", "h.io/app:1", digests=(digest_of("h.io/app", "app"),))
@@ -115,6 +146,17 @@ def test_after_a_switch_of_the_store_only_a_pull_brings_an_image_back(bench: Ben
     bench.engine.served[digest] = replace(image, id=image_id(other))
     assert results(bench.undo()) == [("applied", "restored") if is_served else ("refused", "other_image")]
     assert [(each.id, each.tags) for each in bench.engine.images()] == [(image_id(other), image.tags)] * is_served
+
+
+@pytest.mark.parametrize("bench", [ImageStore.CONTAINERD], indirect=True)
+def test_of_several_platforms_a_graph_store_gets_that_of_the_image(bench: Bench) -> None:
+    """It has no room for more under one digest."""
+    name, was = digest_of("h.io/app", "app"), replace(details(), platforms=("linux/amd64", "linux/arm64"))
+    bench.serve(name, image := bench.put("app", "h.io/app:1", digests=(name,), inspected=was))
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    bench.engine.store = ImageStore.GRAPH
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert bench.engine.pulled == [(name, "linux/amd64")]
 
 
 def test_registries_are_asked_at_once_and_anew(bench: Bench) -> None:
