@@ -97,7 +97,8 @@ A fact is a typed value that policies can use in `select`, `when` and `message`;
 - **What was not gathered is unknown**, and `&&` and `||` can do without it: `false && unknown` is false. If the outcome
   still hangs on it, the next cost class is gathered; if that fails, the result is `unknown`, which never acts.
 - **Ages are our own observation.** `known_for`, `idle_for` and `last_used` count the time during which dockwarden
-  watched. They survive restarts, and an unknown past counts as "just now". No volume or network is older than it says.
+  watched. They survive restarts, and an unknown past counts as "just now". No unused volume or network is older than it
+  says.
 - **Values of environment variables are never facts**, only their names. What else may hold secrets, such as the
   instructions of an image and the processes of a container, can be judged by and is never shown as evidence.
 

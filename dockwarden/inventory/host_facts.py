@@ -9,8 +9,13 @@ from dockwarden.text import in_bytes
 
 
 def _at_most_its_age(seconds: float, thing: Volume | Network, view: View) -> float:
-    """What we remember of a volume may be of another one that had its name, if that went while nobody watched."""
-    return seconds if thing.created_at is None else max(0.0, min(seconds, view.now - thing.created_at))
+    """What we remember of a volume may be of another one that had its name, if that went while nobody watched.
+
+    What is used stays anyway. Engines before 23 say when its folder was changed last, which whoever uses it does.
+    """
+    if thing.created_at is None or view.inventory.is_used(ref_of(thing)):
+        return seconds
+    return max(0.0, min(seconds, view.now - thing.created_at))
 
 
 _OF_BOTH: dict[str, Any] = {

@@ -905,6 +905,20 @@ def test_what_is_remembered_of_a_name_makes_nothing_older_than_it_is(
     assert {known[f"{thing.kind}.{age}"] for age in ("known_for", "idle_for")} == {timedelta(seconds=seconds)}
 
 
+def test_a_volume_that_is_used_is_no_younger_for_what_is_written_to_it() -> None:
+    """Engines before 23 take the time when its folder was last changed for that when it was made."""
+    ticks = Ticks()
+    inventory = an_inventory(ticks)
+    inventory.put(a_volume("data"))
+    inventory.put(a_container("web", mounts=(a_mount("data"),)))
+    ticks.pass_(2 * DAY)
+    inventory.put(replace(a_volume("data"), created_at=NOW))
+    data = Ref(Kind.VOLUME, "data")
+    assert fact(inventory, data, "volume.known_for") == timedelta(days=2)
+    inventory.drop(WEB)
+    assert fact(inventory, data, "volume.known_for") == timedelta(0)
+
+
 def test_a_mount_of_a_volume_that_nobody_named_is_anonymous() -> None:
     inventory = an_inventory()
     inventory.put(a_volume("a" * 64, anonymous=True))
