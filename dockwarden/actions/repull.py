@@ -52,9 +52,11 @@ def _platform_at(tools: Tools, about: Mapping[str, Any], name: str) -> str:
     is_index = digest == about["id"]  # as a containerd store calls images: it needs none of its entries
     entries = () if is_index else reply_to(tools.registry.ask(Ask("manifest", name))).entries
     for entry in sorted(entries, key=unlikeness)[:_MOST_ENTRIES]:
-        found = tools.registry.ask(Ask("manifest", f"{repository}@{entry.digest}"))
-        if reply_to(found).config == about["id"]:
+        found = reply_to(tools.registry.ask(Ask("manifest", f"{repository}@{entry.digest}")))
+        if found.config == about["id"]:
             return _platform(entry)
+        if found.reason not in ("", "not_found", "bad_answer"):  # nor will it answer for the others, after minutes
+            break
     return str(about["platform"])
 
 

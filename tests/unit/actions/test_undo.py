@@ -112,8 +112,8 @@ def test_the_entry_that_is_for_the_platform_of_an_image_is_asked_for_first(bench
     name = digest_of("h.io/app", "index")
     image = bench.put("app", "h.io/app:1", digests=(name,), inspected=details(platform=f"linux/{own}"))
     bench.serve(name, image)
-    platforms = "amd64/", "arm/v5", "arm/v7", "arm64/v8", "386/"
-    entries = [Entry(image_id(each.strip("/")), "linux", *each.split("/")) for each in platforms]
+    platforms = "amd64", "arm/v5", "arm/v7", "arm64/v8", "386"
+    entries = [Entry(image_id(each), "linux", each.partition("/")[0], each.partition("/")[2]) for each in platforms]
     bench.registry.manifests[name] = Reply(entries=tuple(entries))
     bench.registry.manifests |= {f"h.io/app@{each.digest}": Reply(config=image_id(f"of {each}")) for each in entries}
     mine = f"h.io/app@{image_id(own)}"
@@ -121,6 +121,24 @@ def test_the_entry_that_is_for_the_platform_of_an_image_is_asked_for_first(bench
     assert bench.remove(a_step(image)) == [("applied", "removed")]
     assert results(bench.undo()) == [("applied", "restored")]
     assert [ask.reference for ask in bench.registry.asked if ask.what == "manifest"] == [name, mine]
+
+
+@pytest.mark.parametrize("bench", [ImageStore.GRAPH], indirect=True)
+@pytest.mark.parametrize(
+    ("reason", "asked"), [("not_found", 3), ("bad_answer", 3), ("rate_limited", 1), ("timeout", 1)]
+)
+def test_a_registry_that_cannot_answer_for_one_entry_is_not_asked_for_the_others(
+    bench: Bench, reason: str, asked: int
+) -> None:
+    """It may lack some; but one that counts too many questions is waited for, minutes for each of them."""
+    name, lacking = digest_of("h.io/app", "index"), [Entry(image_id(each), "linux", each, "") for each in "abc"]
+    image = bench.put("app", "h.io/app:1", digests=(name,), inspected=details())
+    bench.serve(name, image)
+    bench.registry.manifests[name] = Reply(entries=tuple(lacking))
+    bench.registry.failures |= {f"h.io/app@{each.digest}": reason for each in lacking}
+    assert bench.remove(a_step(image)) == [("applied", "removed")]
+    assert results(bench.undo()) == [("applied", "restored")]
+    assert len([ask for ask in bench.registry.asked if ask.what == "manifest"]) == 1 + asked
 
 
 @pytest.mark.parametrize("reason", ["not_found", "unauthorized", "unreachable", "timeout", "rate_limited"])
