@@ -87,7 +87,9 @@ def whole(tar: Iterable[bytes], what: str) -> Iterator[bytes]:
         tail = (tail + chunk)[-_END_BYTES:]
         yield chunk
     if tail != bytes(_END_BYTES):
-        said = in_a_line(tail.partition(b'"message":')[2].decode(errors="replace"))
+        said, text = "", tail.decode(errors="replace").partition('"message":')[2]
+        with suppress(ValueError, RecursionError):  # it says nothing, or not all of it is here
+            said = in_a_line(str(json.JSONDecoder().raw_decode(text)[0]))
         raise AnswerError(": ".join(filter(None, (f"the {what} ended early", said))))
 
 
