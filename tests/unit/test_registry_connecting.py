@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +45,8 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *ports: int, seconds: float = 0.0) 
     def addresses(host: str, *args: Any, **more: Any) -> list[tuple[Any, ...]]:
         if host != HOST:
             return real(host, *args, **more)
-        threading.Event().wait(seconds)
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds)
+        monkeypatch.setattr(wire, "time", later)
         return [(socket.AF_INET if port else 999, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
 
     monkeypatch.setattr(socket, "getaddrinfo", addresses)
@@ -65,8 +67,7 @@ def test_an_address_that_does_not_answer_is_waited_for_a_moment_only(before: str
 
 def test_a_slow_resolver_takes_nothing_of_the_time_to_connect() -> None:
     with pytest.MonkeyPatch.context() as patch, Misbehaving(lambda _: [OK]) as server:
-        patch.setattr(wire, "CONNECT_SECONDS", 0.3)
-        resolve(patch, int(server.host.partition(":")[2]), seconds=0.4)
+        resolve(patch, int(server.host.partition(":")[2]), seconds=wire.CONNECT_SECONDS + 1)
         assert asked() == Reply(digest=DIGEST)
 
 
