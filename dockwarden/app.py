@@ -69,6 +69,12 @@ def disks(info: EngineInfo) -> Sequence[Disk]:
     return tuple({found.device: found for root in roots if (found := disk.measure(root))}.values())
 
 
+def _free_for_the_engine(info: EngineInfo) -> int | None:
+    """Of a disk that is full for all others, an engine of root still has what is reserved."""
+    found = disks(info)
+    return sum(each.free_bytes + each.reserved_bytes * (not info.rootless) for each in found) if found else None
+
+
 def _is_on_disk_of(folder: Path, kind: Kind, info: EngineInfo) -> bool:
     """Whether a folder is on the disk where the engine has what an object of this kind takes up."""
     root = info.image_root if kind in (Kind.IMAGE, Kind.TAG) else info.data_root
@@ -161,7 +167,7 @@ class Parts:
     def executor(self, info: EngineInfo) -> Executor:
         tools = replace(
             self.tools(info),
-            free_bytes=lambda: sum(each.free_bytes for each in found) if (found := disks(info)) else None,
+            free_bytes=lambda: _free_for_the_engine(info),
             busy=lambda: disk.transfer(info.data_root, info.image_root),
             now=time.monotonic,
             sleep=self._rest,

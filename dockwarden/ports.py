@@ -345,10 +345,17 @@ class Sink(Protocol):
 
 
 class Disk(NamedTuple):
-    """Use of a file system that holds data of the engine; ``device`` tells it from another one."""
+    """Use of a file system that holds data of the engine.
+
+    Attributes:
+        free_bytes: for everybody.
+        device: tells it from another one.
+        reserved_bytes: besides, for root only.
+    """
 
     used_percent: float
     free_bytes: int
     inodes_used_percent: float
     used_bytes: int = 0
     device: int = 0
+    reserved_bytes: int = 0

@@ -153,7 +153,7 @@ class Tools:
         pulling: is told how far a pull has come: what of, bytes that are here, bytes in all; may raise ENDING.
         probe: asks what serves at a URL whether it does; addresses for one without a host. Gives why not, else "".
         now, sleep: seconds of a monotonic clock, and to wait so many, or less when the process is to end.
-        free_bytes: free space of the engine's disk, None where it cannot be seen.
+        free_bytes: what is free for the engine on its disk, None where it cannot be seen.
         busy: what is under way there that a plan has to wait for, such as a pull; "" if nothing is known to be.
         news_of: what happened to the object of a step since it was judged; None if nothing did.
         kills_frozen: whether a paused process can be killed; control groups of version 1 wait for its end in vain.

@@ -121,4 +121,5 @@ def measure(data_root: str) -> Disk | None:
     inodes = 100.0 * (stat.f_files - stat.f_ffree) / stat.f_files if stat.f_files else 0.0
     used = stat.f_blocks - stat.f_bfree
     share = 100.0 * used / max(1, used + stat.f_bavail)
-    return Disk(share, stat.f_bavail * stat.f_frsize, inodes, used * stat.f_frsize, device)
+    free, reserved = stat.f_bavail * stat.f_frsize, (stat.f_bfree - stat.f_bavail) * stat.f_frsize
+    return Disk(share, free, inodes, used * stat.f_frsize, device, reserved)
