@@ -28,6 +28,7 @@ import urllib3
 from urllib3 import HTTPHeaderDict, PoolManager, ProxyManager, exceptions, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import allowed_gai_family
 
 from dockwarden.errors import ConfigError
 from dockwarden.registry.message import GOOD, Answer, FailedError, Request, TooLongError, Url
@@ -87,10 +88,13 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self._has_answered = False
-        super().connect()
+        try:
+            super().connect()
+        except ConnectionResetError:  # which the library passes over, as if an answer could come all the same
+            raise ConnectionAbortedError from None
 
     def _new_conn(self) -> socket.socket:
-        found = _connected(self._dns_host, self.port, self.timeout or CONNECT_SECONDS)
+        found = _connected(self._dns_host.strip("[]"), self.port, self.timeout or CONNECT_SECONDS)
         for option in self.socket_options or ():
             found.setsockopt(*option)
         found.settimeout(self.timeout)
@@ -189,7 +193,7 @@ class Wire:
 
 def _connected(host: str, port: int, seconds: float) -> socket.socket:
     """To the first address that answers; each is tried a moment after the one before, as engines do (RFC 8305)."""
-    first, *others = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    first, *others = socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM)
     ahead = [first, *sorted(others, key=lambda other: other[0] == first[0])]  # the other family first
     ends_at, failure = time.monotonic() + seconds, OSError()
     with selectors.DefaultSelector() as waiting, ExitStack() as opened:
@@ -232,7 +236,7 @@ def _body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
 def _unpacked(body: bytes, headers: HTTPHeaderDict, limit: int) -> bytes:
     """What is inside, of which digests are; nothing of what cannot be unpacked.
 
-    Other words than gzip's are passed over, as by engines: what S3 calls aws-chunked is not.
+    Other words than gzip's are passed over, as graph stores do: what S3 calls aws-chunked is not packed.
     """
     codings = [coding.strip().lower() for coding in ",".join(headers.getlist("Content-Encoding")).split(",")]
     if not {"gzip", "x-gzip"}.intersection(codings):
