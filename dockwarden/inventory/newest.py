@@ -206,22 +206,22 @@ def _as_long(own: Version, book: Book, look: Look) -> Callable[[Version], bool]:
     scheme, size_of_own = own.scheme, len(own.numbers)
     lines = [v for v in book.releases[scheme] if v.numbers == own.numbers[: len(v.numbers)] and not v.build]
     least = min(LINE if scheme.build not in ("", "number", "hash") else sys.maxsize, len(own.numbers))
-    years = book.years[scheme]
+    is_year = size_of_own == LINE + 1 and scheme.kind.startswith("year")
     shorter = takewhile(lambda v: len(v.numbers) < size_of_own, book.releases[scheme])  # all as long as ours are lower
-    long = {v.numbers[0] for v in book.releases[scheme] if len(v.numbers) >= size_of_own}
+    long = [v for v in book.releases[scheme] if len(v.numbers) >= size_of_own]
     firsts = list(islice(shorter, _MOST_CANDIDATES))
 
     def counts(other: Version) -> bool:  # 2024.12 comes after 2024.07.3, and 28.0, where it is `latest`, after 27.3.3
         size = len(other.numbers)
-        if size >= least or scheme.kind == "date":  # 20260810 comes after 20260730.1
-            return True
-        if size_of_own == LINE + 1 and size == LINE and (scheme.kind.startswith("year") or other.numbers[0] in years):
+        if size >= least or (is_year and size == LINE) or scheme.kind == "date":  # 20260810 comes after 20260730.1
             return True
         is_name = any(size > LINE or look.is_ours(v.tag) for v in lines if len(v.numbers) == size)
         is_no_count = bool(other.numbers[1:] or other.build)
         if is_name or not (is_no_count and other in firsts and _is_latest(other, book, look)):
             return is_name
-        return other.numbers[0] not in long or size > LINE or not look.digest("lts")  # Jenkins' weeks are no releases
+        if size > LINE or other.numbers[0] not in {v.numbers[0] for v in long}:
+            return True
+        return not (look.digest("lts") or _is_latest(long[0], book, look))  # a week of Jenkins', a system
 
     return counts
 

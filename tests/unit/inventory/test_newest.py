@@ -626,6 +626,12 @@ WORLDS = """
 # the same, whose last is not the latest
   latest v1.80.1 | v1.82 | v1.81 | v1.80 | v1.9.60
 > v1.80.1:= v1.9.60:v1.80.1
+# systems that look like versions, each with its last image
+  latest 24.0.7 | 24.0.6 | 23.0.6 | 24.0.7-22.04 22.04 | 24.0.7-24.04 24.04 | 24.0.6-24.04
+> 24.0.6:24.0.7 23.0.6:24.0.7 24.0.7:= latest:=
+# the same, of which one is the latest
+  latest 24.0.7 24.0.7-24.04 24.04 | 24.0.6 | 23.0.6 | 24.0.7-22.04 22.04
+> 24.0.6:24.0.7 23.0.6:24.0.7 24.0.7:= latest:=
 # rancher and flannel, who count their builds behind a word
   v1.7.1-flannel1 | v1.5.1-flannel2 | v1.5.1-flannel1 | v1.12.4-hardened1 | v1.12.1-hardened3 | v1.7.1-flannel1-amd64 |
   v1.5.1-flannel2-amd64 | 0.7.6-nbxyz7-ls160 | 0.7.6-nbxyz6-ls158 | 0.7.5-nbxyz10-ls150
