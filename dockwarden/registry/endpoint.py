@@ -32,6 +32,7 @@ _REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
 _KEEPING_STATUS = frozenset({307, 308})
 _REFUSED, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR, _UNAVAILABLE = 400, 401, 429, 500, 503
 _HIDDEN = frozenset({401, 403, 404})
+_REFUSING_STATUS = frozenset({400, 401, 403})
 _MOST_STRANGERS = 16
 _LIMITED_SECONDS = 20.0  # after a good answer, in which a page that says 503 is a limit, and not the registry's end
 _LIMITED_PAUSE_SECONDS = 1.0
@@ -115,10 +116,14 @@ class Endpoint:
         begin = self._url(query.target)
         url = query.server._replace(target=query.target) if query.server else begin
         is_own = url.server == begin.server
-        for _ in range(_REDIRECTS + 1):
+        for number in range(_REDIRECTS + 1):
             # Whoever we are sent to must not be told a password, not even if he sends us back.
             guard = self._guard if is_own else self._stranger(url.server)
             answer = self._admitted(query, url, guard)
+            if number and is_own and answer.status in _REFUSING_STATUS:
+                # What a redirect leads to may be signed, and then refuses a second login.
+                again = self._admitted(query, url, self._stranger(url.server))
+                answer = again if again.status < _REFUSED else answer
             if answer.status not in _REDIRECT_STATUS:
                 self._lane.contacted()
                 if answer.status == _UNAUTHORIZED:
@@ -144,9 +149,7 @@ class Endpoint:
     def _admitted(self, query: Query, url: Url, guard: Guard) -> Answer:
         """The answer of one server, after it was shown whom it wants to see."""
         send = self._token_sender(query)
-        # What a redirect within the host leads to may be signed, and then refuses a second login.
-        is_outside = guard is self._guard and not url.target.startswith(self._site.base)
-        authorization = "" if is_outside else guard.authorization(url.repository, send)
+        authorization = guard.authorization(url.repository, send)
         attempts = count()
         was_doubtful = False
         told = self._site.told.headers if self._site.told and guard is self._guard else {}
@@ -163,8 +166,7 @@ class Endpoint:
                     challenge = guard.learn(self._send(front, "GET", query.ends_at))
                     guard.is_new = False
             is_doubtful = guard.is_doubtful(url.repository, authorization)
-            may_help = is_doubtful or (is_outside and not authorization)
-            if challenge is None and may_help and _REFUSED <= answer.status < _SERVER_ERROR:
+            if challenge is None and is_doubtful and _REFUSED <= answer.status < _SERVER_ERROR:
                 challenge = guard.retry()
             if was_doubtful and answer.is_good:
                 guard.doubt()

@@ -454,18 +454,56 @@ def test_redirect_takes_no_password_to_another_host() -> None:
         assert [bool(asked.header("Authorization")) for asked in server.asked] == [False, True, False]
 
 
-@each("refusal", [0, 401, 403, 404])
-def test_what_a_redirect_within_the_host_leads_to_is_shown_a_login_only_if_it_wants_one(refusal: int) -> None:
+@each("refusal", [400, 401, 403])
+def test_what_a_redirect_within_the_host_leads_to_is_asked_without_a_login_if_it_refuses_one(refusal: int) -> None:
     def answer(asked: Asked) -> Iterable[bytes]:
         login = asked.header("Authorization")
         if asked.startswith("HEAD /signed/"):
-            is_welcome = bool(login) == bool(refusal)
-            return [OK if is_welcome else head(status=refusal or 400)]
+            return [head(status=refusal) if login else OK]
         return [head("Location: /signed/?x=y", status=307) if login else head("WWW-Authenticate: Basic", status=401)]
 
     with Misbehaving(answer) as server, client(hosts={server.host: ALICE}) as registry:
         for tag in "12":
             assert ask(registry, f"{server.host}/a:{tag}") == Reply(digest=DIGEST)
+
+
+@each("without", [head("Location: /login", status=302), head(status=404), head(status=500)])
+def test_what_a_redirect_within_the_host_leads_to_is_asked_once_if_it_takes_the_login(without: bytes) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        login = asked.header("Authorization")
+        if asked.startswith("HEAD /there/"):
+            return [OK if login else without]
+        return [head("Location: /there/", status=307) if login else head("WWW-Authenticate: Basic", status=401)]
+
+    with Misbehaving(answer) as server, client(hosts={server.host: ALICE}) as registry:
+        for tag in "12":
+            assert ask(registry, f"{server.host}/a:{tag}") == Reply(digest=DIGEST)
+        assert [request.split()[1][:4] for request in server.asked] == ["/v2/", "/v2/", "/the", "/v2/", "/the"]
+
+
+@each("refusal", [400, 401, 403])
+def test_a_refusal_stays_one_whatever_is_said_to_nobody(refusal: int) -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        login = asked.header("Authorization")
+        if "/there/" in asked:
+            return [head(status=refusal) if login else absent(asked)]
+        return [head("Location: /there/", status=307) if login else head("WWW-Authenticate: Basic", status=401)]
+
+    with Misbehaving(answer) as server, client(hosts={server.host: ALICE}) as registry:
+        assert ask(registry, f"{server.host}/a:1").reason not in ("", "not_found")
+
+
+def test_pages_under_another_path_are_asked_for_once() -> None:
+    def answer(asked: Asked) -> Iterable[bytes]:
+        if not asked.header("Authorization"):
+            return [http(401, b"", "WWW-Authenticate: Basic")]
+        number = int(asked.partition("last=")[2] or 0)
+        link = [f'Link: </from/within/v2/a/tags/list?last={number + 1}>; rel="next"'] if number < 9 else []
+        return [http(200, json.dumps({"tags": [str(number)]}).encode(), *link)]
+
+    with Misbehaving(answer) as server, client(hosts={server.host: ALICE}) as registry:
+        assert ask(registry, f"{server.host}/a", "tags") == Reply(tags=tuple("0123456789"))
+        assert len(server.asked) == 1 + 10
 
 
 def test_challenge_of_another_host_is_not_answered() -> None:
