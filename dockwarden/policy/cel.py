@@ -159,7 +159,7 @@ class Program:
                 own[name] = known[name]
         if self._eval_apart:
             value = self._eval_apart(data=own | {_CALLED: dict(_made(self.calls, own))})
-            if value.type() != _T.ERROR:
+            if value.type() != _T.ERROR or not self.references <= known.keys():  # of what is missing no text is told
                 return value
         return self._eval(data=own)
 
@@ -233,7 +233,7 @@ def _apart(source: str, tree: Node) -> tuple[str, dict[str, Node]]:
             arg, found = node.args[0], _SIMPLE.match(source, node.at)
             if found and (arg.op == "const" or "." in str(arg.value)):  # a macro's variable, without a dot, is unknown
                 calls[say(node)] = node
-                source = f"{source[:begin]}{_CALLED}[{json.dumps(say(node))}]{source[found.end() :]}"
+                source = f"{source[:begin]}{_CALLED}[{_written(say(node))}]{source[found.end() :]}"
     return source, calls
 
 

@@ -71,3 +71,18 @@ def test_they_leave_nothing_in_memory(source: str, want: str) -> None:
     for _ in range(1000):
         assert not program.evaluate(facts).error
     assert sys.getallocatedblocks() < before + 500
+
+
+def test_they_leave_nothing_in_memory_while_a_fact_is_missing() -> None:
+    program = compiled("version(tag.name) < version(tag.ref)")
+    facts = Facts({"tag.name": "1.9-alpine"})
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        assert program.evaluate(facts).missing == "tag.ref"
+    assert sys.getallocatedblocks() < before + 500
+
+
+@each("text", ["1.2😀", "1.2é\x7f"])
+def test_they_take_any_text(text: str) -> None:
+    program = compiled(f"version(tag.name) == version('{text}')")
+    assert program.evaluate(Facts({"tag.name": text})).value is True
