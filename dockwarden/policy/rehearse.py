@@ -5,7 +5,8 @@ what is wrong with an expression that runs.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ _AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
     ),
 )  # fmt: skip
 _MIXES = 120
+_FEW = 30  # items of a list, among which mixes choose
 _MANY = 10**12
 _EPOCH, _NOW = datetime.fromtimestamp(0, UTC), datetime(2026, 1, 1, tzinfo=UTC)
 _DIGEST = f"sha256:{'0' * 64}"
@@ -91,10 +93,12 @@ def rehearse(conditions: Sequence[Part], others: Sequence[Part], facts: Specs) -
     Each of the conditions is asked only where those before it are true, as when a policy judges; the others about a
     finding.
     """
-    mixes = any(part.program.doubts.risks for part in (*conditions, *others))
-    literals = sorted({value for part in (*conditions, *others) for value in _literals(part.program)}, key=repr)
-    needs = sorted({name for _, program in (*conditions, *others) for name in program.references})
-    choices = {name: samples(facts[name], literals) for name in needs}
+    programs = [program for _, program in (*conditions, *others)]
+    mixes = any(program.doubts.risks for program in programs)
+    literals = {value for program in programs for value in _literals(program)}
+    some = {value for program in programs for value in _literals(program, _FEW)} if mixes else set[object]()
+    needs = sorted({name for program in programs for name in program.references})
+    choices = {name: samples(facts[name], literals if facts[name].type == "map(string)" else some) for name in needs}
     for known in _subjects(choices, mixes=mixes):
         subject = Facts(known)
         for part in conditions:
@@ -126,10 +130,11 @@ def _may_be(conditions: Sequence[Part], world: Facts) -> bool:
     return all(part.program.evaluate(world).value is not False for part in conditions)
 
 
-def _literals(program: Program) -> Iterator[object]:
+def _literals(program: Program, most: int | None = None) -> Iterator[object]:
+    """Its constants; of a list so many."""
     yield from program.doubts.literals
     for value in program.constants.values():
-        yield from value if isinstance(value, list) else (value,)
+        yield from value[:most] if isinstance(value, list) else (value,)
 
 
 def _subjects(choices: Mapping[str, Sequence[FactValue]], *, mixes: bool) -> Iterator[dict[str, FactValue]]:
@@ -140,17 +145,18 @@ def _subjects(choices: Mapping[str, Sequence[FactValue]], *, mixes: bool) -> Ite
         yield {name: pick.choice(values) for name, values in choices.items()}
 
 
-def samples(spec: FactSpec, literals: Sequence[object]) -> list[FactValue]:
-    """Values that a fact may have: the empty one first, a full one last."""
-    texts = [text for text in literals if isinstance(text, str)]
-    numbers = [number for number in literals if isinstance(number, int) and not isinstance(number, bool)]
+def samples(spec: FactSpec, literals: Iterable[object]) -> list[FactValue]:
+    """Values that a fact may have: the empty one first, a full one last, which hangs on literals only of a map."""
+    known = sorted(literals, key=repr)
+    texts = [text for text in known if isinstance(text, str)]
+    numbers = [number for number in known if isinstance(number, int) and not isinstance(number, bool)]
     match spec.type:
         case "bool":
             return [False, True]
         case "int":
             return [0, 1, *(n + more for n in numbers for more in (0, 1) if n >= 0), _MANY]
         case "double":
-            return [0.0, *(number for number in literals if isinstance(number, float)), 99.5]
+            return [0.0, *(number for number in known if isinstance(number, float)), 99.5]
         case "string":
             return list(_texts(spec, texts))
         case "duration":
@@ -188,8 +194,8 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
 
 def _like(spec: FactSpec, text: str, full: str) -> str:
     """A text that the fact may have, with what a condition asks for at its beginning or its end; else nothing."""
-    ends = range(len(full) + 1)
-    tries = (text, *(text + full[end:] for end in ends), *(full[:end] + text for end in ends))
+    ends = {len(text), max(0, len(full) - len(text)), *(found.start() for found in re.finditer(r"\b", full))}
+    tries = (text, *(text + full[end:] for end in sorted(ends)), *(full[:end] + text for end in sorted(ends)))
     return next((each for each in tries if not never(spec, each)), "")
 
 

@@ -1,5 +1,6 @@
 """Mistakes that people make, each refused with a way out; and what looks like one and is none."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dockwarden.errors import ConfigError
 from dockwarden.inventory.facts import VOCABULARY
 from dockwarden.model import FactSpec, Kind
 from dockwarden.policy import rehearse
+from dockwarden.policy.cel import Compiler
 from dockwarden.policy.load import load
 from dockwarden.policy.values import never
 from tests.tables import each
@@ -225,3 +227,25 @@ def test_no_policy_is_rehearsed_on_what_is_never_so(subject: Kind, fact: str) ->
     found = rehearse.samples(spec, ["core=", "/dev/dri", ":rw", "80", "2024-", "CAP_X", "*", "web", 7])
     is_exposed_only = "container.ports is never '80/tcp'"
     assert [why for value in found for why in said_of(spec, value) if why and not why.startswith(is_exposed_only)] == []
+
+
+@each(
+    "when",
+    [
+        "image.repositories.exists(r, r in lists.known)",
+        "image.digests.exists(d, d.split('@')[1] != '') && image.ref in lists.known",
+    ],
+)
+def test_of_a_long_list_few_items_are_rehearsed(when: str) -> None:
+    def calls(items: int) -> int:
+        lists = {"known": [f"docker.io/acme/app{number}" for number in range(items)]}
+        part = rehearse.Part("when", Compiler(VOCABULARY, lists).compile(Kind.IMAGE, {}, when))
+        made: list[str] = []
+        sys.setprofile(lambda _, event, __: made.append(event))
+        try:
+            assert rehearse.rehearse([part], [], VOCABULARY[Kind.IMAGE]) is None
+        finally:
+            sys.setprofile(None)
+        return len(made)
+
+    assert calls(1000) < calls(30) + 5 * 1000  # each is read, and few are tried
