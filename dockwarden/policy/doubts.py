@@ -145,7 +145,7 @@ class Doubts:
             self.problems.append(Problem(*place(self.source, node.at), text))
 
     def _compared(self, node: Node, other: _Meant, value: object, why: str) -> None:
-        """Note why that can never be, if so; one list may serve several comparisons, each with values of its own."""
+        """Note why that can never be, if so. A list may serve many comparisons, a constant tells what a param means."""
         if other.of:
             self._given.setdefault((other.of, value), []).append((node, why))
         else:
@@ -270,7 +270,7 @@ class Doubts:
             self.settled.add(args[0].spec.name)
 
     def _equal(self, node: Node, one: _Meant, other: _Meant) -> None:
-        for value in other.values if one.spec is None else ():
+        for value in [v for v in other.values if not one.values or v in one.values] if one.spec is None else ():
             self._compared(node, other, value, "")
         if None in other.values and one.spec is not None:
             self._doubt(node, "facts always have a value; a time that never was is unknown")

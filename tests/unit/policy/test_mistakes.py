@@ -212,6 +212,21 @@ def test_a_list_may_hold_what_is_meant_for_another_comparison(
     assert (refused(tmp_path, text) == []) is is_fine
 
 
+@each(
+    ("when", "word", "is_fine"),
+    [
+        ("container.state == params.w && params.w != ''", "stopped", False),
+        ("params.w != 'all' ? container.state == params.w : container.running", "stopped", False),
+        ("params.w != 'all' ? container.state == params.w : container.running", "all", True),
+        ("params.w == '' || container.state == params.w", "''", True),
+    ],
+)
+def test_what_a_param_means_is_no_comparison_with_an_object(
+    tmp_path: Path, when: str, word: str, *, is_fine: bool
+) -> None:
+    assert (refused(tmp_path, written(when, params=f"{{w: {word}}}")) == []) is is_fine
+
+
 def said_of(spec: FactSpec, value: object) -> list[str]:
     """Why a value that a fact may have, or a part of it, can never be."""
     if isinstance(value, list):
