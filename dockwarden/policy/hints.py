@@ -69,6 +69,7 @@ _FACTS = {  # what no fact is called at all, or one that is called alike is not
     "image.unused_for": "image.idle_for", "volume.unused": "!volume.in_use",
     "volume.unused_for": "volume.idle_for", "network.unused": "!network.in_use",
     "image.containers": "image.used_by", "volume.containers": "volume.used_by", "network.containers": "network.used_by",
+    "container.short_id": "container.id", "container.idle_for": "container.exited_for",
     "container.environment": "container.env_names", "container.finished_at": "container.exited_for",
     "image.exposed_ports": "image.ports", "image.registry": "image.repositories", "image.cmd": "image.instructions",
     "image.entrypoint": "image.instructions", "container.project": "container.labels",

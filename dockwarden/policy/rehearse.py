@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dockwarden.model import Facts, FactSpec, FactValue, Specs, Values
 from dockwarden.policy.cel import Program
-from dockwarden.policy.values import OPEN, never, never_empty
+from dockwarden.policy.values import ALL_HAVE_ONE, OPEN, never, never_empty
 
 _BETWEEN = ("paused", "restarting", "removing")
 _LIVES = (  # what a container is at once: its state, its health, and whether it runs
@@ -32,6 +32,7 @@ def _use(kind: str) -> tuple[Values, Values]:
     return used, {f"{kind}.in_use": False, f"{kind}.container_count": 0, f"{kind}.used_by": []}
 
 
+_IDLE = "idle_for is 0 while it is in use, container_count is 0 and used_by empty while it is not"
 # Facts that hang together: all that they may be at once, and what to say of conditions that ask for something else.
 _AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
     (
@@ -44,7 +45,7 @@ _AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
         "no image is all of this: what is dangling has no tags",
     ),
     *(
-        (_use(kind), f"no {kind} is all of this: idle_for is 0 while it is in use, container_count while it is not")
+        (_use(kind), f"no {kind} is all of this: {_IDLE}")
         for kind in ("image", "volume", "network")
     ),
 )  # fmt: skip
@@ -185,7 +186,8 @@ def _texts(spec: FactSpec, texts: Sequence[str]) -> Iterator[str]:
         return
     full = _TEXTS.get(spec.form, "a").split()
     # Each engine and each step has one; '' stands for a tag without numbers as well.
-    if spec.form == "tag" or not (spec.form in ("release", "moment") or never_empty(spec)):
+    has_one = spec.form in ("release", "moment") or spec.name in ALL_HAVE_ONE or never_empty(spec)
+    if spec.form == "tag" or not has_one:
         yield ""
     if spec.form not in ("tag", "version", "release"):
         yield from filter(None, (_like(spec, text, full[0]) for text in texts))

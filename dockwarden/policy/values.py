@@ -92,9 +92,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
 _UNTAGGED = "what has no name has no tags: size(image.tags) == 0"
 _NEVER_EMPTY = {"tag.registry": "of Docker Hub it is 'docker.io'", "volume.name": "ask for volume.anonymous"}
 _NEVER_EMPTY |= dict.fromkeys(("image.ref", "tag.ref", "tag.name", "tag.repository"), _UNTAGGED)
-_NEVER_EMPTY |= dict.fromkeys(
-    ("container.id", "container.name", "image.id", "network.id", "network.name"), "all have one"
-)
+ALL_HAVE_ONE = {"container.id", "container.name", "image.id", "network.id", "network.name"}
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
 _APART = {"reference", "repository", "tag", "registry", "short_id", "id", "digest", "repository_digest"}
