@@ -255,9 +255,10 @@ def _fact(root: str, rest: str, names: list[str], vocabulary: Vocabulary) -> str
     close = near(rest, [fact.partition(".")[2] for fact in same], 0.75)
     if close:
         return close.replace("mean ", f"mean {root}.")
-    # As inspect has it, HostConfig.NetworkMode; but a name, among parts, is that of anything.
+    # As inspect has it, HostConfig.NetworkMode, of the object alone; but a name, among parts, is that of anything.
     last = re.sub("(?<=[a-z])(?=[A-Z])", "_", rest.rpartition(".")[2]).lower()
-    if meant := sorted(fact for fact in names if fact.endswith(f".{last}") and last != "name" and fact[:5] != "host."):
+    those = same if "." in rest else [fact for fact in names if fact[:5] != "host."]
+    if meant := sorted(fact for fact in those if fact.endswith(f".{last}") and last != "name"):
         return f", did you mean {next((fact for fact in meant if fact in same), meant[0])}?"
     home = next((kind for kind, facts in vocabulary.items() if same[0] in facts), root)
     return f"; `dockwarden facts {root if root in vocabulary else home}` lists what there is"
