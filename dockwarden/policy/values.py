@@ -92,7 +92,8 @@ _FORMS: dict[str, tuple[str, ...]] = {
 _UNTAGGED = "what has no name has no tags: size(image.tags) == 0"
 _NEVER_EMPTY = {"tag.registry": "of Docker Hub it is 'docker.io'", "volume.name": "ask for volume.anonymous"}
 _NEVER_EMPTY |= dict.fromkeys(("image.ref", "tag.ref", "tag.name", "tag.repository"), _UNTAGGED)
-ALL_HAVE_ONE = {"container.id", "container.name", "image.id", "network.id", "network.name"}
+ALL_HAVE_ONE = {"image.short_id", *(f"{kind}.id" for kind in ("container", "image", "network", "service"))}
+ALL_HAVE_ONE |= {f"{kind}.name" for kind in ("container", "network", "service")}
 _ALPHABETS = {"tag": r"[\w.-]*", "version": r"[\d.]*", "short_id": r"[0-9a-f]*", "digest": r"[^/@]*", "name": r"[^/]*"}
 _ALPHABETS |= dict.fromkeys(("variable", "key"), r"[^=]*")
 _APART = {"reference", "repository", "tag", "registry", "short_id", "id", "digest", "repository_digest"}
