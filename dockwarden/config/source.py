@@ -283,7 +283,7 @@ def _key(source: Source, event: Any, beside: Collection[str], depth: int) -> str
     if _INVISIBLE.match(key):
         _fault(mark, "indent with blanks")
     if key == "<<":
-        _fault(mark, "merges (<<) are not read; write it out where it is meant")
+        source.note(mark.line + 1, mark.column + 1, "<<: merges are not read; write it out where it is meant")
     if key in beside:
         source.note(mark.line + 1, mark.column + 1, f"{key}: the same key twice")
     return str(key)
