@@ -200,23 +200,26 @@ class FakeEngine:
     def events(self, since_ns: int, until_ns: int) -> Iterator[Event]:
         self._called("events", f"{since_ns} {until_ns}")
         told = [event for event in self._past if since_ns <= event.at_ns <= until_ns and _is_told(event)]
-        return self._stream(told, until_ns)
+        self._streaming = deque(told)  # and from here on what happens, whoever reads it when
+        return self._stream(until_ns)
 
-    def _stream(self, replay: list[Event], until_ns: int) -> Iterator[Event]:
-        yield from replay
+    def _told(self) -> Iterator[Event]:
+        while self._streaming:
+            yield self._streaming.popleft()
+
+    def _stream(self, until_ns: int) -> Iterator[Event]:
+        yield from self._told()
         if until_ns <= self.clock.now_ns:
             return
         if not self.agenda and until_ns - self.clock.now_ns < SECOND_NS:  # somebody only waits
             self.clock.pass_((until_ns - self.clock.now_ns) / SECOND_NS)
             return
         assert self.agenda, "the window is open and nothing is to happen any more: let the agenda end with a stop"
-        self._streaming = deque()
         while self.agenda and self.clock.now_ns + round(self.agenda[0][0] * SECOND_NS) <= until_ns:
             seconds, action = self.agenda.popleft()
             self.clock.pass_(seconds)
             action()
-            while self._streaming:
-                yield self._streaming.popleft()
+            yield from self._told()
             if self.away:
                 raise EngineUnavailableError(f"events: {self.away}")
         self._streaming = None

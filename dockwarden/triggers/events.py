@@ -43,7 +43,7 @@ class EventReader(threading.Thread):
         self._metrics = metrics
         self._window_ns = int(window_seconds * _SECOND_NS)
         self._stopping = threading.Event()
-        self._offset_ns = 0
+        self._offset_ns = self._connected_ns = 0
         self._overlap_ns = 0
         self._recent: deque[Event] = deque(maxlen=REPLAYED_AT_MOST)
 
@@ -105,6 +105,7 @@ class EventReader(threading.Thread):
     def _connect(self) -> EngineInfo:
         info = self._engine.connect()
         self._offset_ns = int(info.clock_offset_seconds * _SECOND_NS)
+        self._connected_ns = self._now_ns()  # what happened before is in the list that is asked for then
         return info
 
     def _may_have_missed(self, since: int, stall: int) -> bool:
@@ -120,7 +121,7 @@ class EventReader(threading.Thread):
             if event.at_ns <= self._overlap_ns and event in self._recent:  # windows overlap by a moment
                 continue
             self._recent.append(event)
-            lag = max(lag, self._now_ns() - event.at_ns)
+            lag = max(lag, self._now_ns() - max(event.at_ns, self._connected_ns))
             self._metrics.events_received.labels(event.type, event.action).inc()
             self._metrics.events_last_received_timestamp_seconds.set(event.at_ns / _SECOND_NS)
             self._queue.submit(hints(event), event.at_ns)

@@ -365,6 +365,24 @@ def test_after_a_gap_reading_goes_on(following: Following) -> None:
     assert following.value("events_gaps_total") == 1
 
 
+def test_an_engine_that_is_slow_to_tell_of_itself_has_no_gap_for_that(following: Following) -> None:
+    """What happens meanwhile is read late, and a list that is asked for after it shows it."""
+
+    def fall_behind() -> None:
+        following.clock.pass_(5)
+        following.take_start()
+
+    def ponder() -> None:
+        following.engine.emit("container", "start", WEB)
+        following.clock.pass_(3)
+
+    following.engine.just_before("events", lambda: None, fall_behind)
+    following.engine.just_before("connect", lambda: None, *[ponder] * 20)
+    following.follow(*[(WINDOW + 1, lambda: None)] * 5)
+    assert following.value("events_received_total", type="container", action="start") == 1  # read, and late
+    assert following.value("events_gaps_total") == 1
+
+
 @pytest.mark.parametrize("seconds", [-2.5, 2.5])
 def test_a_clock_that_goes_away_from_the_engines_is_measured_anew(
     following: Following, monkeypatch: pytest.MonkeyPatch, seconds: float
