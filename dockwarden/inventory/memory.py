@@ -15,6 +15,7 @@ from dockwarden import __version__
 from dockwarden.model import BuildStep, Container, EngineInfo, Image, ImageDetails, Observed, Ref, ref_of
 
 _HOUR = 3600.0
+_NEGLIGIBLE_SECONDS = 30.0  # in ages of hours and days
 _MOST_STARTS = 1000
 
 
@@ -43,11 +44,15 @@ class ObservationClock:
 
 
 class Memory:
-    """When each object was first seen and last used (ran), by that clock; who writes it down clears ``unsaved``."""
+    """When each object was first seen and last used (ran), by that clock; who writes it down clears ``unsaved``.
+
+    ``is_pressing``: by what is written down, something would be older than it is; what is new would only be younger.
+    """
 
     def __init__(self, clock: ObservationClock) -> None:
         self.clock = clock
         self.unsaved: set[Ref] = set()
+        self.is_pressing = False
         self._seen: dict[Ref, Observed] = {}
 
     def recall(self, memory: Iterable[tuple[Ref, Observed]]) -> None:
@@ -121,11 +126,16 @@ class Memory:
             new = new._replace(had_tag=True)
         if new is not old:
             self._seen[ref] = new
-            self.unsaved.add(ref)
+            self._note(ref, now if old is None else old.used_seconds)
 
     def forget(self, ref: Ref) -> None:
-        if self._seen.pop(ref, None) is not None:
-            self.unsaved.add(ref)
+        if (old := self._seen.pop(ref, None)) is not None:
+            self._note(ref, old.first_seconds)
+
+    def _note(self, ref: Ref, since: float) -> None:
+        """``since``: from when it would count by what is written down."""
+        self.unsaved.add(ref)
+        self.is_pressing = self.is_pressing or self.clock.read() - since > _NEGLIGIBLE_SECONDS
 
     def keep_only(self, present: Iterable[Ref]) -> None:
         """After a full list: forget what is not there any more."""

@@ -113,7 +113,7 @@ class Upkeep:
     @property
     def patience_seconds(self) -> float:
         """How soon ``save_due`` wants to be called again: what was seen of digests and of uses is soon written down."""
-        return _NOTE_SECONDS if self.inventory.digests.unsaved or self.inventory.memory.unsaved else _SAVE_SECONDS
+        return _NOTE_SECONDS if self.inventory.digests.unsaved or self.inventory.memory.is_pressing else _SAVE_SECONDS
 
     def is_list_due(self, now: float) -> bool:
         return now >= self._resync_at and self.metrics.health.engine_up
@@ -191,6 +191,7 @@ class Upkeep:
         """Write down what else would be older after a crash, or be lost. What cannot be written stays unsaved."""
         self._noted_at = time.monotonic()
         inventory, digests, memory = self.inventory, self.inventory.digests, self.inventory.memory
+        memory.is_pressing = False  # where it fails, too: a full disk is not tried each second
         sightings, refs = list(digests.unsaved), list(memory.unsaved)
         rows = [(ref, memory.of(ref, used=inventory.is_used(ref))) for ref in refs]
         with suppress(LedgerError):  # the ledger has said why

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from dockwarden.pipeline.upkeep import Upkeep
 from dockwarden.sinks.ledger import Ledger
 from dockwarden.triggers.events import hints
 from dockwarden.triggers.queue import Batch
-from tests.builders import DAY, NOW, a_container, a_step, an_image, details, image_id
+from tests.builders import DAY, NOW, a_container, a_mount, a_step, a_volume, an_image, details, image_id
 from tests.fakes import FakeEngine, Ground
 
 if TYPE_CHECKING:
@@ -55,9 +57,25 @@ class Bench:
         assert self.upkeep.list_beside(self.woken.release)
         self.woken.acquire()
 
+    def use(self) -> None:
+        """Run a container, and see that only when it is gone."""
+        self.engine.take_events()
+        self.engine.run(a_container("short"))
+        self.engine.remove("short")
+        self.hear()
+
+    def hear(self) -> None:
+        """Look where events say."""
+        dirty = tuple((hint, event.at_ns) for event in self.engine.take_events() for hint in hints(event))
+        assert self.upkeep.look(Batch(dirty=dirty)) is not None
+
     def restart(self) -> None:
         """This process ends, and the next one has connected."""
         self.upkeep.save()
+        self.crash()
+
+    def crash(self) -> None:
+        """This process ends without writing anything more, and the next one has connected."""
         self.ledger.close()
         self._start()
         assert self.connect()
@@ -210,16 +228,47 @@ def test_a_use_a_moment_before_a_crash_is_not_forgotten(bench: Bench) -> None:
     bench.engine.put(an_image("app", "app:1"))
     bench.connect()
     bench.is_due(3600)
-    bench.engine.take_events()
-    bench.engine.run(a_container("short"))
-    bench.engine.remove("short")
-    dirty = tuple((hint, 1) for event in bench.engine.take_events() for hint in hints(event))
-    bench.upkeep.look(Batch(dirty=dirty))
+    bench.use()
     bench.is_due(2)
-    bench.ledger.close()  # nothing more was written
-    bench._start()
-    bench.connect()
+    bench.crash()
     assert bench.inventory.idle_for(APP) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_what_came_back_a_moment_before_a_crash_is_young(bench: Bench, *, is_used: bool) -> None:
+    bench.engine.put(an_image("app", "app:1"))
+    bench.engine.add_volume(a_volume("data"))
+    if is_used:
+        bench.engine.run(a_container("web", mounts=(a_mount("data"),)))
+    bench.connect()
+    bench.is_due(3600)
+    bench.engine.take_events()
+    if is_used:
+        bench.engine.remove("web")
+        bench.hear()
+        bench.is_due(1.5)
+    bench.engine.remove_volume("data")
+    bench.engine.add_volume(a_volume("data"))
+    bench.hear()
+    bench.is_due(2)
+    bench.crash()
+    assert bench.inventory.known_for(Ref(Kind.VOLUME, "data")) == pytest.approx(2.0)
+
+
+def test_what_is_used_over_and_over_is_not_written_down_each_time(bench: Bench) -> None:
+    """Each time is some pages on the disk, for ever where containers come and go."""
+    bench.engine.put(an_image("app", "app:1"))
+    bench.connect()
+    bench.is_due(3600)
+    with closing(sqlite3.connect(bench.folder / "ledger.db")) as other:
+        versions: set[tuple[int]] = set()
+        for _ in range(300):
+            bench.use()
+            bench.is_due(1)
+            versions.update(other.execute("PRAGMA data_version"))
+    assert len(versions) <= 1 + 300 / 30
+    bench.crash()
+    assert bench.inventory.idle_for(APP) < 60
 
 
 def test_what_could_not_be_written_is_written_the_next_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
