@@ -153,12 +153,17 @@ class Tables:
         """Take in what services need now; what they needed was in use until now. Gives what is needed by others now."""
         if needs == self.needs:
             return ()
-        before = {ref: self.needed_by(ref) for ref in (*self.all(Kind.IMAGE), *self.all(Kind.VOLUME))}
-        for ref, services in before.items():
-            if services:
-                self.note_use(ref)
+        old, new = set(self.needs or ()), set(needs or ())
+        ended, begun = tuple(old - new), tuple(new - old)  # one of hundreds, mostly
         self.needs = needs
-        return [] if needs is None else [ref for ref, services in before.items() if services != self.needed_by(ref)]
+        changed = []
+        for ref in (*self.all(Kind.IMAGE), *self.all(Kind.VOLUME)):
+            before, after = (set(needed_by(some, self._tables[ref.kind][ref.key])) for some in (ended, begun))
+            if before:
+                self.note_use(ref)
+            if before != after:
+                changed.append(ref)
+        return [] if needs is None else changed
 
     def settle_memory(self) -> None:
         """After a full list: forget what is gone, and note what is in use."""

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dockwarden.errors import ConflictError, EngineUnavailableError, NotFoundError
 from dockwarden.inventory.collect import Collector
 from dockwarden.model import Kind, Ref
+from dockwarden.model.needs import Need
 from dockwarden.triggers.events import hints
 from tests.builders import (
     Ticks,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from dockwarden.inventory.live import Inventory
     from dockwarden.model import Container
+    from dockwarden.model.needs import Needs
 
 WORDS = ("one", "two")
 
@@ -299,3 +301,28 @@ def test_a_volume_whose_files_another_one_shows_is_in_use(options: dict[str, str
     inventory = Watch(engine, Ticks()).inventory
     used = {ref.key for ref in inventory.all(Kind.VOLUME) if inventory.is_used(ref)}
     assert used == {"data"}
+
+
+NEEDS = st.none() | st.lists(
+    st.builds(
+        Need,
+        st.sampled_from(["web", "job"]),
+        st.frozensets(st.sampled_from(["docker.io/library/app:1", image_id("app"), "docker.io/library/gone:1"])),
+        st.frozensets(st.sampled_from(["data", "d*", "other"])),
+    ),
+    unique_by=lambda need: need.service,
+)
+
+
+@given(st.lists(NEEDS, max_size=4))
+def test_what_other_services_need_than_before_is_told(needs: list[Needs]) -> None:
+    inventory = an_inventory()
+    inventory.put(an_image("app", "app:1"))
+    inventory.put(a_volume("data"))
+    refs = [*inventory.all(Kind.IMAGE), *inventory.all(Kind.VOLUME)]
+    for now in needs:
+        before = [inventory.needed_by(ref) for ref in refs]
+        told = inventory.put_needs(now)
+        after = [inventory.needed_by(ref) for ref in refs]
+        others = [ref for ref, one, two in zip(refs, before, after, strict=True) if set(one) != set(two)]
+        assert list(told) == ([] if now is None else others)
