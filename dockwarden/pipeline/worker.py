@@ -84,6 +84,7 @@ class Worker:
         self._lasting: set[str] = set()  # policies whose action may have left something to be done later
         self._runs: deque[_Run] = deque()
         self._started = self._swept = False
+        self._info = self.inventory.info  # the engine's settings by which all that was found was judged
 
     def run(self) -> None:
         """Work until the queue is closed; what is left undone then is found again at the next start."""
@@ -113,7 +114,7 @@ class Worker:
     def _handle(self, batch: Batch) -> None:
         if batch.policies is not None:
             self._use(batch.policies)
-        began, info = time.monotonic(), self.inventory.info
+        began = time.monotonic()
         changes = self.upkeep.look(batch)
         if not batch.resync:
             self.queue.spend(time.monotonic() - began)
@@ -124,17 +125,18 @@ class Worker:
         self.gatherer.note_pulls(changes, time.time())
         if batch.is_full:
             self._end_intents()
-        self._see(batch, changes, is_other=info != self.inventory.info)
+        self._see(batch, changes)
         for job in batch.jobs:
             self._fire(job)
 
-    def _see(self, batch: Batch, changes: Sequence[Change], *, is_other: bool) -> None:
-        """Judge what a look has shown. ``is_other``: the engine has other settings, by which all found may be so."""
+    def _see(self, batch: Batch, changes: Sequence[Change]) -> None:
+        """Judge what a look has shown; where the engine has other settings than before, all that was found."""
         if not self._started:
             if self.inventory.complete and self._policies:
                 self._start()
             return
-        if is_other:
+        if self.inventory.info != self._info:
+            self._info = self.inventory.info
             changes = [*changes, *(Change("", ref) for ref in self.findings.refs())]
         # A hint at a tag or a use is of an event that marked something else, too.
         marks = (at_ns for hint, at_ns in batch.dirty if hint.kind is not Kind.TAG and not hint.used_by)
@@ -164,7 +166,7 @@ class Worker:
         return bool(self._runs)
 
     def _use(self, policies: PolicySet) -> None:
-        cut_short = [(run.job, run.causes) for run in self._runs]
+        cut_short = [(run.job, run.causes, run.acting) for run in self._runs]
         for run in self._runs:  # what they have found so far is in the book; as jobs they did not come to their end
             run.job = ""
             self._report(run, ())
@@ -180,28 +182,31 @@ class Worker:
         self._report(self._new_run(Cause.REQUEST, Sweep(resolved=resolved)), (), policies)
         if self._started:
             self._start()
-            for job, causes in cut_short:
+            for job, causes, acting in cut_short:
                 self._fire(job)
-                self._hear(causes)
+                self._hear(causes, acting=acting)
 
     def _start(self) -> None:
         """Judge everything once, so that metrics tell the truth from the start; only a trigger acts."""
-        self._started = True
+        self._started, self._info = True, self.inventory.info
         gone = [ref for ref in self.findings.refs() if not self.inventory.has(ref)]
         sweep = Sweep(resolved=self.findings.drop_objects(gone))
         work = self.judge.everything(self.judge.allowed(self._policies.values(), time.time()))
         self._begin(work, sweep, Cause.STARTUP, INSPECT, acting=frozenset())
 
-    def _hear(self, causes: Mapping[Ref, set[str]], events_ns: tuple[int, ...] = (), *, may_act: bool = True) -> None:
-        """Judge what was touched by the policies that listen to why, and open findings on it again."""
+    def _hear(self, causes: Mapping[Ref, set[str]], events_ns: tuple[int, ...] = (), *, acting: _Acting = None) -> None:
+        """Judge what was touched by the policies that listen to why, and open findings on it again.
+
+        ``acting``: of those that listen, who may act.
+        """
         sweep = Sweep(resolved=self.findings.drop_objects(ref for ref in causes if not self.inventory.has(ref)))
         work, listening = self._due(causes)
-        acting: _Acting = listening if may_act else frozenset()
+        acting = listening if acting is None else listening & acting
         if not (work or sweep.resolved):
             self.metrics.observe_reactions(events_ns)
             return
         run = self._begin(work, sweep, Cause.EVENT, REGISTRY if acting else INSPECT, acting=acting)
-        run.causes, run.events_ns = causes if may_act else {}, events_ns
+        run.causes, run.events_ns = causes, events_ns
         self._advance_first(run)
 
     def _touched(self, changes: Sequence[Change]) -> Mapping[Ref, set[str]]:
@@ -325,12 +330,11 @@ class Worker:
                 run.errors += [f"{policy.name}: {error}"] if error else []
         self._swept = self._swept or run.cause is Cause.STARTUP
         self._report(run, outcomes)
-        # No event told of it: Engine 20.10 says of a volume that it was made when it was last used.
+        # No event told of it: Engine 20.10 says of a volume that it was made when it was last used. One that changes at
+        # every look would be tried without end if that let anybody act.
         stale = tuple((Dirty(each.ref.kind, each.ref.key), 0) for each in outcomes if each.reason == "changed")
         if stale and (changes := self.upkeep.look(Batch(dirty=stale, newest_ns=self.inventory.seen_ns))):
-            self._hear(
-                self._touched(changes), may_act=False
-            )  # else one that changes at every look is tried without end
+            self._hear(self._touched(changes), acting=frozenset())
         # Who sees it counted, sees what was found, too.
         self.metrics.evaluation_duration_seconds.observe(judging_seconds)
         acted = {run.job, *(name for name, _ in run.acting or ())}

@@ -911,7 +911,10 @@ def test_a_pull_whose_look_finds_the_engine_gone_is_judged_when_it_is_back(host:
     assert host.value("evaluations_total", policy="no-latest", result="fail", cause="event") == 1
 
 
-def test_what_was_found_is_judged_again_when_an_engine_comes_back_with_other_settings(host: Host) -> None:
+@pytest.mark.parametrize("is_lost_amid", [False, True])
+def test_what_was_found_is_judged_again_when_an_engine_comes_back_with_other_settings(
+    host: Host, *, is_lost_amid: bool
+) -> None:
     host.engine.run(a_container("web"))
     host.start(
         a_policy("host", "!host.live_restore", subject=Kind.HOST, every_seconds=60),
@@ -922,6 +925,11 @@ def test_what_was_found_is_judged_again_when_an_engine_comes_back_with_other_set
     host.settle()
     host.engine.come_back()
     host.engine.info = replace(host.engine.info, live_restore=True, clock_offset_seconds=1.0)
+    if is_lost_amid:
+        host.engine.just_before("images", host.engine.go_away)
+        host.connect()
+        host.settle()
+        host.engine.come_back()
     host.connect()
     host.settle()
     assert host.open_findings() == []
@@ -985,7 +993,9 @@ def test_what_an_event_asks_for_is_done_though_a_reload_comes_before_the_answer(
     host.registry.slow = True
     host.engine.unname("app:2")
     host.settle()
-    host.use(hears, LATEST)
+    late = a_policy("late", "true", subject=Kind.TAG, events=["image.untag"], mode=Mode.ENFORCE, action="untag")
+    host.use(hears, late)
+    assert host.outcomes() == []  # of one that is there only since the reload
     host.registry.slow = False
     host.registry.answer_all()
     host.settle()
