@@ -44,6 +44,7 @@ def a_view(
         FakeIntents(),
         no_executor,
         ask_host=lambda _: Answer(),
+        now=lambda: NOW,
         minimum_stay_seconds=0.0,
         own_container="",
     )

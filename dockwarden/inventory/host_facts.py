@@ -4,26 +4,15 @@ from typing import Any
 
 from dockwarden.inventory.container_facts import owner_of
 from dockwarden.inventory.view import Read, View, rows, used_by
-from dockwarden.model import Kind, Network, Volume, ref_of
+from dockwarden.model import Kind, ref_of
 from dockwarden.text import in_bytes
-
-
-def _at_most_its_age(seconds: float, thing: Volume | Network, view: View) -> float:
-    """What we remember of a volume may be of another one that had its name, if that went while nobody watched.
-
-    What is used stays anyway. Engines before 23 say when its folder was changed last, which whoever uses it does.
-    """
-    if thing.created_at is None or view.inventory.is_used(ref_of(thing)):
-        return seconds
-    return max(0.0, min(seconds, view.now - thing.created_at))
-
 
 _OF_BOTH: dict[str, Any] = {
     "created": "created_at",
     "container_count": lambda o, v: sum(user.kind is Kind.CONTAINER for user in v.inventory.users_of(ref_of(o))),
     "used_by": used_by,
-    "known_for": lambda o, v: _at_most_its_age(v.inventory.known_for(ref_of(o)), o, v),
-    "idle_for": lambda o, v: _at_most_its_age(v.inventory.idle_for(ref_of(o)), o, v),
+    "known_for": lambda o, v: v.inventory.at_most_its_age(v.inventory.known_for(ref_of(o)), o, v.now),
+    "idle_for": lambda o, v: v.inventory.at_most_its_age(v.inventory.idle_for(ref_of(o)), o, v.now),
     "owner": lambda o, _: owner_of(o.labels),
 }
 

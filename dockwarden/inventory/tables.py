@@ -144,6 +144,16 @@ class Tables:
         """Seconds we have watched it without a container using it; a container, without running."""
         return 0.0 if self.is_used(ref) else self.memory.idle_for(self.watched(ref))
 
+    def at_most_its_age(self, seconds: float, thing: Thing, now: float) -> float:
+        """What we remember of a volume may be of another one that had its name, if that went while nobody watched.
+
+        What is used stays anyway. Engines before 23 say when its folder was changed last, which whoever uses it does.
+        """
+        if not isinstance(thing, Volume | Network) or thing.created_at is None or self.is_used(ref_of(thing)):
+            return seconds
+        ahead = self.info.clock_offset_seconds if self.info else 0.0  # it is by the engine's clock
+        return max(0.0, min(seconds, now + ahead - thing.created_at))
+
     def note_use(self, ref: Ref) -> None:
         """It was in use a moment ago, by whatever."""
         if self.has(ref) and KINDS[ref.kind].is_remembered:

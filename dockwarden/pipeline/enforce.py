@@ -38,13 +38,17 @@ _log = structlog.get_logger("dockwarden")
 
 @dataclass(eq=False)
 class Enforcer:
-    """Acts on one engine. ``executor``: one for a plan; ``ask_host`` measures anew; ``own_container``: an ID or ""."""
+    """Acts on one engine.
+
+    ``executor``: one for a plan; ``ask_host`` measures anew; ``now``: the time; ``own_container``: an ID or "".
+    """
 
     inventory: Inventory
     collector: Collector
     intents: Intents
     executor: Callable[[EngineInfo], Executor]
     ask_host: Callable[[Program], Answer]
+    now: Callable[[], float]
     minimum_stay_seconds: float
     own_container: str
     mishaps: Mishaps = field(default_factory=Mishaps)
@@ -186,7 +190,7 @@ class Enforcer:
         thing = inventory.get(ref)
         if thing is None:
             return None
-        tags, image = inventory.tags_of(ref), inventory.image_of(ref)
+        tags, image, now = inventory.tags_of(ref), inventory.image_of(ref), self.now()
         is_counted = verb_of(policy).counts
         own_labels = labels_that_count(thing, image) if isinstance(thing, Container) else thing.labels
         return Candidate(
@@ -194,11 +198,11 @@ class Enforcer:
             object=thing,
             users=self._users([inventory.watched(ref)]),
             tag_users=self._users([Ref(Kind.TAG, tag) for tag in tags]),
-            known_for_seconds=inventory.known_for(ref, reading),
+            known_for_seconds=inventory.at_most_its_age(inventory.known_for(ref, reading), thing, now),
             own=self._is_own(ref),
             owner=_owner(thing, own_labels),
             inherited=frozenset(thing.labels.keys() - own_labels.keys()),
-            idle_seconds=inventory.idle_for(ref),
+            idle_seconds=inventory.at_most_its_age(inventory.idle_for(ref), thing, now),
             size_bytes=self._size(ref),
             ages=tuple(self.intents.ages(policy.action, ref)) if is_counted else (),
             given_up=is_counted and inventory.memory.is_given_up(ref),

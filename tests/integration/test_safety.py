@@ -165,6 +165,7 @@ class Warden:
                 ledger,
                 lambda info: Executor(tools(info), ledger),
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
+                now=lambda: time.time() + self.ticks(),
                 minimum_stay_seconds=stay,
                 own_container=own,
             ),

@@ -128,6 +128,7 @@ class Host:
                 self.ledger,
                 self.ground.executor(self.ledger),
                 ask_host=lambda program: gatherer.host_says(program, 0.0),
+                now=lambda: NOW,
                 minimum_stay_seconds=stay,
                 own_container=own,
                 mishaps=mishaps,

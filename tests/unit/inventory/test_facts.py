@@ -892,12 +892,17 @@ def test_no_new_privileges_is_what_the_engine_makes_of_the_options(
 
 
 @pytest.mark.parametrize("thing", [a_volume("data"), a_network("front")])
-@pytest.mark.parametrize(("made_at", "seconds"), [(NOW - DAY, DAY), (NOW + DAY, 0), (None, 2 * DAY)])
+@pytest.mark.parametrize(
+    ("made_at", "ahead", "seconds"),
+    [(NOW - DAY, 0, DAY), (NOW + DAY, 0, 0), (None, 0, 2 * DAY), (NOW, -60, 0), (NOW, 60, 60)],
+)
 def test_what_is_remembered_of_a_name_makes_nothing_older_than_it_is(
-    thing: Volume | Network, made_at: float | None, seconds: float
+    thing: Volume | Network, made_at: float | None, ahead: float, seconds: float
 ) -> None:
+    """``ahead``: the engine's clock is."""
     ticks = Ticks()
     inventory = an_inventory(ticks)
+    inventory.info = replace(an_engine(), clock_offset_seconds=ahead)
     inventory.put(thing)
     ticks.pass_(2 * DAY)
     inventory.put(replace(thing, created_at=made_at))  # another one, which came while nobody watched

@@ -21,6 +21,7 @@ from dockwarden.pipeline.enforce import Enforcer
 from tests.builders import (
     DAY,
     HOUR,
+    NOW,
     Ticks,
     a_container,
     a_mount,
@@ -57,6 +58,7 @@ class Bench:
             self.intents,
             Ground(folder, self.engine).executor(self.intents),
             ask_host=lambda _: self.host.popleft(),
+            now=lambda: NOW,
             minimum_stay_seconds=HOUR,
             own_container=OWN.id,
         )

@@ -21,6 +21,7 @@ from dockwarden.ports import Ask, Disk, Reply
 from tests.builders import (
     DAY,
     HOUR,
+    NOW,
     a_container,
     a_mount,
     a_network,
@@ -143,6 +144,21 @@ def test_what_a_policy_waits_for_goes_on_after_a_restart_and_not_while_nobody_wa
             host.run_job("old-images")
             outcomes += host.outcomes()
     assert outcomes == [("applied", "removed")]
+
+
+def test_a_volume_that_was_made_anew_while_nobody_watched_waits_anew(tmp_path: Path) -> None:
+    condition = "!volume.in_use && volume.name == 'data'"
+    waits = a_policy("old", condition, subject=Kind.VOLUME, every_seconds=60, for_seconds=HOUR, action="remove")
+    told = []
+    for made_at in (NOW - DAY, NOW - 60):
+        with Host(tmp_path, stay=0) as host:
+            host.engine.add_volume(replace(a_volume("data"), created_at=made_at))
+            host.start(waits)
+            host.run_job("old")
+            host.ticks.pass_(2 * HOUR)
+            host.run_job("old")
+            told.append(host.outcomes())
+    assert told == [[("audited", "audit")], [("refused", "waiting")] * 2]
 
 
 def test_on_another_engine_a_policy_waits_anew(tmp_path: Path) -> None:
