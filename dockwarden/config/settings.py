@@ -229,7 +229,7 @@ class RouteSettings(_Section):
     @classmethod
     def _is_a_template(cls, value: str) -> str:
         try:
-            for text in ("", "x"):  # any of them may be empty, or not
+            for text in ("", "xx"):  # any of them may be empty, or not; by one letter another could be filled up
                 value.format(**dict.fromkeys(_FIELDS, text))
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"braces may hold {', '.join(_FIELDS)}; for a brace write it twice") from error

@@ -203,7 +203,7 @@ def test_each_route_may_have_words_of_its_own() -> None:
             "[web1] high", "look: https://web1.example/\nopened, high, p\n- a: is bad\n{@oncall}"
         )  # fmt: skip
         assert told.services["usual"].got[0][0] == "dockwarden: 1 high on web1"
-    for wrong in ("{hots}", "{", "{0}", "{host.name}", "{host[0]}", "{host:{worst}}"):
+    for wrong in ("{hots}", "{", "{0}", "{host.name}", "{host[0]}", "{host:{worst}}", "{host:{worst}<9}"):
         with pytest.raises(ValueError, match="braces may hold host, summary"):
             route(body=wrong)
 
