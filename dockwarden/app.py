@@ -146,7 +146,7 @@ class Parts:
             self.ledger,
             self.executor,
             ask_host=lambda program: self.gatherer.host_says(program, time.time()),
-            now=time.time,
+            now=self.now,
             minimum_stay_seconds=self.settings.minimum_stay,
             own_container=self.own,
             mishaps=self.mishaps,

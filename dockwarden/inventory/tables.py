@@ -30,6 +30,7 @@ class Tables:
         self.digests = Digests()
         self.info: EngineInfo | None = None
         self.complete = False
+        self.head_start_seconds = 0.0  # for how long it is taken to have been watched besides
         self.seen_ns = 0  # the engine's time of the newest event that is in here
         # What there is of a kind by key: objects, or of tags the IDs of images.
         self._tables: Mapping[Kind, dict[str, Any]] = {kind: {} for kind in Kind}
@@ -152,7 +153,7 @@ class Tables:
         if not isinstance(thing, Volume | Network) or thing.created_at is None or self.is_used(ref_of(thing)):
             return seconds
         ahead = self.info.clock_offset_seconds if self.info else 0.0  # it is by the engine's clock
-        return max(0.0, min(seconds, now + ahead - thing.created_at))
+        return max(0.0, min(seconds, now + ahead + self.head_start_seconds - thing.created_at))
 
     def note_use(self, ref: Ref) -> None:
         """It was in use a moment ago, by whatever."""

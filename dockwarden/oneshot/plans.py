@@ -127,7 +127,7 @@ class Planner:
         clock = self._parts.inventory.memory.clock
         self.watched_seconds = clock.read()
         clock.resume(self.watched_seconds + watched_seconds)
-        self._parts.findings.head_start_seconds = watched_seconds
+        self._parts.findings.head_start_seconds = self._parts.inventory.head_start_seconds = watched_seconds
 
     def close(self) -> None:
         self._parts.close()

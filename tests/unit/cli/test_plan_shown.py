@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,7 +59,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         host.engine.put(an_image(f"plain{n}", f"plain:{n}"))
     host.engine.put(an_image("marked", "marked:1", labels={"marked": ""}))
     host.engine.put(an_image("old", "old:1", labels={"old": ""}))
-    host.engine.add_volume(a_volume("f" * 64, anonymous=True))
+    host.engine.add_volume(replace(a_volume("f" * 64, anonymous=True), created_at=time.time()))
     return Desk(tmp_path, host, capsys)
 
 
@@ -102,6 +104,7 @@ def test_the_reason_is_the_one_that_matters_first(desk: Desk) -> None:
 def test_a_new_host_shows_what_would_go_when_it_is_old_enough(desk: Desk) -> None:
     _, out, said = desk.run("plan")
     assert "plan --watched 30d" in said
+    desk.set_up(MARKED, OLD, ALONE | {"when": f"{ALONE['when']} && volume.known_for > duration('24h')"})
     rows = desk.rows("--watched", "30d")
     going = {name for _, name in (key for key, row in rows.items() if row["outcome"] == "planned")}
     assert going == {"docker.io/library/marked:1", "docker.io/library/old:1", "f" * 64}
