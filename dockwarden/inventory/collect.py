@@ -117,8 +117,10 @@ class Collector:
         return self._take_changes()
 
     def _keep(self, dirty: Iterable[Dirty]) -> list[Dirty]:
-        """The hints, after those that a look which failed has left."""
-        hints = list(dict.fromkeys([*self._past, *dirty]))
+        """The hints, after those that a look which failed has left, also by the image that a name means before it."""
+        hints = [*self._past, *dirty]
+        uses = [hint for hint in hints if hint.used_by and hint.kind is Kind.IMAGE]
+        hints = list(dict.fromkeys([*hints, *(hint._replace(key=self._meant(hint).key) for hint in uses)]))
         self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by]
         return hints
 
@@ -133,18 +135,16 @@ class Collector:
         """Look at what is named, then at what lost a name by that; last, note what was used meanwhile."""
         inventory, hints = self._inventory, list(dirty)
         uses = [hint for hint in hints if hint.used_by]
-        of_images = [hint for hint in uses if hint.kind is Kind.IMAGE]
-        unseen = {hint: self._meant(hint) for hint in of_images if hint.used_by not in inventory.containers}
+        unseen = [hint for hint in uses if hint.kind is Kind.IMAGE and hint.used_by not in inventory.containers]
         self._looked_at.clear()
         self._look_at_named([hint for hint in hints if not hint.used_by or self._is_changed_by(hint)])
         self._look_at_suspects(is_after_pull=any(hint.pulled for hint in hints))
         for hint in uses:
             if hint.kind is not Kind.IMAGE:
                 inventory.note_use(hint.ref)
-        for hint, meant in unseen.items():
+        for hint in unseen:
             if hint.used_by not in inventory.containers:
                 # It came and went before anybody looked. Of others the image is known, whatever their name means now.
-                inventory.note_use(meant)
                 inventory.note_use(self._meant(hint))
 
     def _is_changed_by(self, use: Dirty) -> bool:
