@@ -121,7 +121,8 @@ class Collector:
         hints = [*self._past, *dirty]
         uses = [hint for hint in hints if hint.used_by and hint.kind is Kind.IMAGE]
         hints = list(dict.fromkeys([*hints, *(hint._replace(key=self._meant(hint).key) for hint in uses)]))
-        self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by]
+        # A tag tells which image a use after it was of.
+        self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by or hint.kind is Kind.TAG]
         return hints
 
     def _take_changes(self) -> list[Change]:
