@@ -117,12 +117,17 @@ class Collector:
         return self._take_changes()
 
     def _keep(self, dirty: Iterable[Dirty]) -> list[Dirty]:
-        """The hints, after those that a look which failed has left, also by the image that a name means before it."""
+        """The hints, after those that a look which failed has left; uses by name also of all that it may have meant."""
         hints = [*self._past, *dirty]
-        uses = [hint for hint in hints if hint.used_by and hint.kind is Kind.IMAGE]
-        hints = list(dict.fromkeys([*hints, *(hint._replace(key=self._meant(hint).key) for hint in uses)]))
-        # A tag tells which image a use after it was of.
-        self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by or hint.kind is Kind.TAG]
+        got: dict[str, list[str]] = {}
+        for hint in hints:
+            if hint.named:
+                got.setdefault(reference.full(hint.named), []).append(hint.key)
+        for use in [hint for hint in hints if hint.used_by and hint.kind is Kind.IMAGE]:
+            images = [self._meant(use).key, *got.get(reference.full(use.key), ())]
+            hints += [use._replace(key=image) for image in images]
+        hints = list(dict.fromkeys(hints))
+        self._past = [hint for hint in hints if hint.pulled or hint.gone or hint.used_by]
         return hints
 
     def _take_changes(self) -> list[Change]:

@@ -247,6 +247,19 @@ class Batch(NamedTuple):
         ),
     ]
 )
+@example(
+    [
+        Batch([Step("destroy", "one", "one", 0, is_full=False), Step("tag", "two", "one", 0, is_full=False)]),
+        Batch(
+            [
+                Step("tag", "one", "one", 0, is_full=False),
+                Step("create", "one", "one", 0, is_full=False),
+                Step("destroy", "one", "one", 1, is_full=False),
+                Step("tag", "two", "one", 0, is_full=False),  # the name is back where it was before
+            ]
+        ),
+    ]
+)
 def test_what_events_tell_late_never_makes_anything_older(batches: list[Batch]) -> None:
     """Looks come after several things have happened: containers may have come and gone, objects gone and come back.
 
