@@ -57,11 +57,14 @@ def container(name: str, other: str, *, running: bool) -> Container:
 
 
 def run(engine: FakeEngine, name: str, other: str, *, running: bool) -> None:
-    """No ID is ever given twice."""
+    """Of what the name means, or by ID where it means nothing; no ID of a container is ever given twice."""
+    images = engine.images()
     is_new = name not in [each.name for each in engine._containers.values()]
-    if is_new and image_id(other) in [image.id for image in engine.images()]:
+    if is_new and image_id(other) in [image.id for image in images]:
         made = container(name, other, running=running)
-        engine.run(replace(made, id=hexadecimal(f"{name} {len(engine.calls)}")))
+        is_name = any(f"docker.io/library/{other}:1" in image.tags for image in images)
+        image_ref = made.image_ref if is_name else image_id(other)
+        engine.run(replace(made, id=hexadecimal(f"{name} {len(engine.calls)}"), image_ref=image_ref))
 
 
 def load(engine: FakeEngine, name: str) -> None:
