@@ -32,6 +32,7 @@ def _use(kind: str) -> tuple[Values, Values]:
     return used, {f"{kind}.in_use": False, f"{kind}.container_count": 0, f"{kind}.used_by": []}
 
 
+_NAMELESS: Values = {"image.tags": [], "image.repositories": [], "image.same_as": []}
 _IDLE = "idle_for is 0 while it is in use, container_count is 0 and used_by empty while it is not"
 # Facts that hang together: all that they may be at once, and what to say of conditions that ask for something else.
 _AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
@@ -40,15 +41,11 @@ _AT_ONCE: tuple[tuple[tuple[Values, ...], str], ...] = (
         "no container is all of this: health is of the state running, exited_for of what does not run",
     ),
     (
-        ({"image.dangling": True, "image.tags": [], "image.repositories": [], "image.same_as": []},
-         {"image.dangling": False}),
+        ({"image.dangling": True, **_NAMELESS}, {"image.dangling": False}),
         "no image is all of this: what is dangling has no tags",
     ),
-    *(
-        (_use(kind), f"no {kind} is all of this: {_IDLE}")
-        for kind in ("image", "volume", "network")
-    ),
-)  # fmt: skip
+    *((_use(kind), f"no {kind} is all of this: {_IDLE}") for kind in ("image", "volume", "network")),
+)
 _MIXES = 120
 _FEW = 30  # items of a list, among which mixes choose
 _MANY = 10**12

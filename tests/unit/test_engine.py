@@ -1402,8 +1402,10 @@ def test_platforms_of_a_service_are_those_that_docker_s_client_would_ask_for(
     assert [(each["architecture"], each["os"]) for each in found] == placed
 
 
-MANIFESTS = [{"ID": f"sha256:{word}", "Kind": "image", "Available": True, "ImageData": {"Platform": {"os": word}}}
-             for word in ("linux", "other")]  # fmt: skip
+MANIFESTS = [
+    {"ID": f"sha256:{word}", "Kind": "image", "Available": True, "ImageData": {"Platform": {"os": word}}}
+    for word in ("linux", "other")
+]
 LINUX, THIRD = ({"digest": "sha256:old-linux", "platform": {"os": word}} for word in ("linux", "third"))
 AWAY, PROOF = {**MANIFESTS[1], "Available": False}, {"ID": "sha256:proof", "Kind": "attestation", "Available": True}
 
@@ -1420,7 +1422,7 @@ AWAY, PROOF = {**MANIFESTS[1], "Available": False}, {"ID": "sha256:proof", "Kind
         (ID, None, None, "sha256:new"),  # stores and engines that do not tell
         (ID, {**LINUX, "digest": ID}, [MANIFESTS[0]], "sha256:new"),  # without an index
     ],
-)  # fmt: skip
+)
 def test_compose_s_label_names_the_newer_image_as_it_named_the_one_before(
     label: str, descriptor: object, manifests: object, said: str, tmp_path: Path
 ) -> None:
