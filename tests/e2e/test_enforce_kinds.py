@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tests.e2e.harness import policy, write_policies
 from tests.lab import images, machine, trees
 from tests.lab.engine import LabEngine
 from tests.lab.images import ImageSpec, rootfs
+from tests.lab.machine import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +89,11 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
     def told(name: str, form: str) -> str:
         return engine.docker("inspect", f"--format={form}", name)
 
+    def now(form: str) -> str:
+        with suppress(LabError):  # amid a swap nobody has the name
+            return told("web", form)
+        return ""
+
     ship("1", volumes=("/own",))
     engine.docker("network", "create", "e2e-net")
     engine.docker("run", "--detach", "--name=web", "--network=e2e-net", "--network-alias=www", "--env=MINE=1",
@@ -115,12 +122,12 @@ def test_a_container_is_updated_and_goes_back_by_itself_when_that_does_not_come_
     assert names(engine, "container") == {"web", told(first, "{{.Name}}").removeprefix("/")}
 
     ship("4", healthcheck={"Test": ["CMD", "sleep", "600"], "Interval": 10**9, "Timeout": 600 * 10**9})
-    daemon.until(lambda: told("web", "{{.Id}}") not in (first, second), "the fourth to be waited for")
+    daemon.until(lambda: now("{{.Id}}") not in ("", first, second), "the fourth to be waited for")
     daemon.kill()
     write_policies(daemon.policy_file, {**UPDATE, "mode": "audit"})
     daemon.restart()
     daemon.ready()
-    daemon.until(lambda: told("web", "{{.Id}} {{.State.Running}}") == f"{second} true", "the second to be back")
+    daemon.until(lambda: now("{{.Id}} {{.State.Running}}") == f"{second} true", "the second to be back")
     assert told("web", "{{.HostConfig.RestartPolicy.Name}} {{.Image}}") == f"always {second_image}"
     rows = json.loads(command("undo", "--list", "-o", "json", "--config", daemon.config, docker_host=engine.host).out)
     [row] = (row for row in rows if row["action"] == "update")

@@ -133,7 +133,7 @@ def test_what_only_this_host_has_goes_from_a_full_disk_with_its_archive_on_anoth
     It may take it from what is reserved for root.
     """
     engine, data = small_engine, small_engine.dir / "data"
-    for name, size in (("big:1", 30_000_000), ("small:1", 10_000_000)):
+    for name, size in (("big:1", 45_000_000), ("small:1", 10_000_000)):
         engine.load(ImageSpec(tags=(name,), layers=(rootfs({"f": os.urandom(size)}),)))
     (data / "ballast").write_bytes(bytes(os.statvfs(data).f_bavail * os.statvfs(data).f_frsize - 20_000_000))
     device = subprocess.run(["findmnt", "-nro", "SOURCE", data], capture_output=True, text=True, check=True).stdout

@@ -90,7 +90,7 @@ def test_who_makes_a_container_anew_amid_its_update_keeps_it_and_the_old_one_has
 @pytest.mark.parametrize("cut", ["update", "undo"])
 @pytest.mark.parametrize("engine", ["graph"], indirect=True)  # no image comes or goes
 def test_what_was_killed_is_ended_by_the_next_command_whichever_it_is(host: Host, tmp_path: Path, cut: str) -> None:
-    def kill(_: str) -> None:
+    def kill(*_: str) -> None:
         raise KeyboardInterrupt
 
     for word in ("old", "new"):
