@@ -196,72 +196,26 @@ class Batch(NamedTuple):
     is_amid: bool = False
 
 
+def to_one(verb: str, name: str, seconds: int = 0) -> Step:
+    return Step(verb, name, "one", seconds, is_full=False)
+
+
+GONE = Batch([to_one("destroy", word) for word in WORDS])
+MOVED = Batch([to_one("destroy", "one"), to_one("tag", "two")])  # the name of the first image is the second one's
+
+
 @settings(max_examples=40)
 @given(st.lists(st.builds(Batch, STEPS, st.integers(0, 6) | st.just(float("inf")), st.booleans()), max_size=3))
+# The name moved after its image was used, also where the engine is away then.
+@example([GONE, Batch([to_one("create", "two"), to_one("destroy", "two", 1), to_one("tag", "two")])])
+@example([GONE, Batch([to_one("create", "one"), to_one("destroy", "one", 1), to_one("tag", "two")], answers=0)])
 @example(
-    [
-        Batch([Step("destroy", word, "one", 0, is_full=False) for word in WORDS]),
-        Batch(
-            [
-                Step("create", "two", "one", 0, is_full=False),
-                Step("destroy", "two", "one", 1, is_full=False),
-                Step("tag", "two", "one", 0, is_full=False),  # the name moved after its image was used
-            ]
-        ),
-    ]
+    [GONE, Batch([to_one("create", "two", 5), to_one("destroy", "two", 1), to_one("make volume", "one")], answers=0)]
 )
+# It is back at its image for a moment, or to stay.
+@example([MOVED, Batch([to_one("tag", "one"), to_one("create", "one"), to_one("destroy", "one", 1)], 0, is_amid=True)])
 @example(
-    [
-        Batch([Step("destroy", word, "one", 0, is_full=False) for word in WORDS]),
-        Batch(
-            [
-                Step("create", "two", "one", 5, is_full=False),
-                Step("destroy", "two", "one", 1, is_full=False),
-                Step("make volume", "one", "one", 0, is_full=False),
-            ],
-            answers=0,
-        ),
-    ]
-)
-@example(
-    [
-        Batch([Step("destroy", word, "one", 0, is_full=False) for word in WORDS]),
-        Batch(
-            [
-                Step("create", "one", "one", 0, is_full=False),
-                Step("destroy", "one", "one", 1, is_full=False),
-                Step("tag", "two", "one", 0, is_full=False),
-            ],
-            answers=0,
-        ),
-    ]
-)
-@example(
-    [
-        Batch([Step("destroy", "one", "one", 0, is_full=False), Step("tag", "two", "one", 0, is_full=False)]),
-        Batch(
-            [
-                Step("tag", "one", "one", 0, is_full=False),
-                Step("create", "one", "one", 0, is_full=False),
-                Step("destroy", "one", "one", 1, is_full=False),
-            ],
-            answers=0,
-            is_amid=True,
-        ),
-    ]
-)
-@example(
-    [
-        Batch([Step("destroy", "one", "one", 0, is_full=False), Step("tag", "two", "one", 0, is_full=False)]),
-        Batch(
-            [
-                Step("tag", "one", "one", 0, is_full=False),
-                Step("create", "one", "one", 0, is_full=False),
-                Step("destroy", "one", "one", 1, is_full=False),
-                Step("tag", "two", "one", 0, is_full=False),  # the name is back where it was before
-            ]
-        ),
-    ]
+    [MOVED, Batch([to_one("tag", "one"), to_one("create", "one"), to_one("destroy", "one", 1), to_one("tag", "two")])]
 )
 def test_what_events_tell_late_never_makes_anything_older(batches: list[Batch]) -> None:
     """Looks come after several things have happened: containers may have come and gone, objects gone and come back.

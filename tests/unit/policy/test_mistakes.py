@@ -195,36 +195,37 @@ def test_what_has_no_effect_without_an_action_is_a_warning(tmp_path: Path, key: 
         assert [f"p: without an action {key} has no effect" in warning for warning in warnings] == [True] * count
 
 
-@pytest.mark.parametrize(
-    ("subject", "when", "is_fine"),
-    [
-        ("image", "params.a.exists(e, image.tags.exists(t, t.contains(e)) || image.short_id.startsWith(e))", True),
-        ("image", "params.a.exists(e, image.short_id.startsWith(e))", False),
-        ("container", "container.labels.exists(k, k in params.a || k + '=' + container.labels[k] in params.a)", True),
-        ("container", "container.labels.exists(k, k in params.a)", False),
-        ("image", "params.a.exists(e, image.short_id.startsWith(e) || image.short_id == e)", False),
-    ],
-)
-def test_a_list_may_hold_what_is_meant_for_another_comparison(
-    tmp_path: Path, subject: str, when: str, *, is_fine: bool
-) -> None:
-    text = written(when, subject, params="{a: [keep=true, postgres, abc123]}")
-    assert (refused(tmp_path, text) == []) is is_fine
+SOME = "{a: [keep=true, postgres, abc123]}"
 
 
 @each(
-    ("when", "word", "is_fine"),
+    ("subject", "when", "params", "is_fine"),
     [
-        ("container.state == params.w && params.w != ''", "stopped", False),
-        ("params.w != 'all' ? container.state == params.w : container.running", "stopped", False),
-        ("params.w != 'all' ? container.state == params.w : container.running", "all", True),
-        ("params.w == '' || container.state == params.w", "''", True),
+        (
+            "image",
+            "params.a.exists(e, image.tags.exists(t, t.contains(e)) || image.short_id.startsWith(e))",
+            SOME,
+            True,
+        ),
+        ("image", "params.a.exists(e, image.short_id.startsWith(e))", SOME, False),
+        ("image", "params.a.exists(e, image.short_id.startsWith(e) || image.short_id == e)", SOME, False),
+        (
+            "container",
+            "container.labels.exists(k, k in params.a || k + '=' + container.labels[k] in params.a)",
+            SOME,
+            True,
+        ),
+        ("container", "container.labels.exists(k, k in params.a)", SOME, False),
+        ("container", "container.state == params.w && params.w != ''", "{w: stopped}", False),
+        ("container", "params.w != 'all' ? container.state == params.w : container.running", "{w: stopped}", False),
+        ("container", "params.w != 'all' ? container.state == params.w : container.running", "{w: all}", True),
+        ("container", "params.w == '' || container.state == params.w", "{w: ''}", True),
     ],
 )
-def test_what_a_param_means_is_no_comparison_with_an_object(
-    tmp_path: Path, when: str, word: str, *, is_fine: bool
+def test_what_a_param_holds_has_to_fit_one_of_the_objects_facts_that_it_is_compared_with(
+    tmp_path: Path, subject: str, when: str, params: str, *, is_fine: bool
 ) -> None:
-    assert (refused(tmp_path, written(when, params=f"{{w: {word}}}")) == []) is is_fine
+    assert (refused(tmp_path, written(when, subject, params=params)) == []) is is_fine
 
 
 def said_of(spec: FactSpec, value: object) -> list[str]:
